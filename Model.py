@@ -1,0 +1,83 @@
+"""The network myCNN of the report, and its parameter files."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from support.errors import UserError
+from support.files import atomic_write
+
+
+class myCNN(nn.Module):  # noqa: N801 (the report's name)
+    """The report's network: three convolutions with BatchNorm, then three linear layers.
+
+    dim_hidden: the five inner widths (conv1, conv2, conv3, fc1, fc2), positive integers. The report's widths make
+    26,585,098 parameters. Raises ValueError for anything but five positive integers.
+    """
+
+    def __init__(self, dim_hidden=(32, 128, 512, 1024, 256)):
+        super().__init__()
+        if len(dim_hidden) != 5 or min(dim_hidden) < 1:
+            raise ValueError(f"dim_hidden must be five positive widths, not {dim_hidden}")
+        dim1, dim2, dim3, dim4, dim5 = dim_hidden
+        self.conv1 = nn.Conv2d(1, dim1, kernel_size=3, stride=1, padding=1)
+        self.bn1 = nn.BatchNorm2d(dim1)
+        self.conv2 = nn.Conv2d(dim1, dim2, kernel_size=3, stride=1, padding=1)
+        self.bn2 = nn.BatchNorm2d(dim2)
+        self.conv3 = nn.Conv2d(dim2, dim3, kernel_size=3, stride=1, padding=1)
+        self.bn3 = nn.BatchNorm2d(dim3)
+        self.fc1 = nn.Linear(dim3 * 7 * 7, dim4)
+        self.fc2 = nn.Linear(dim4, dim5)
+        self.fc3 = nn.Linear(dim5, 10)
+
+    def forward(self, x):
+        """Logits, float [N, 10], of digits x, float [N, 1, 28, 28] in [0, 1], ink bright on a dark ground."""
+        # Pooling before ReLU gives what ReLU before pooling gives, with a quarter of the ReLUs.
+        x = F.relu(F.max_pool2d(self.bn1(self.conv1(x)), 2))  # [N, dim1, 14, 14]
+        x = F.relu(F.max_pool2d(self.bn2(self.conv2(x)), 2))  # [N, dim2, 7, 7]
+        x = F.relu(self.bn3(self.conv3(x)))  # [N, dim3, 7, 7]
+        x = F.relu(self.fc1(x.flatten(1)))
+        x = F.relu(self.fc2(x))
+        return self.fc3(x)
+
+
+def save_parameters(model, path):
+    """Save a myCNN's state_dict to the .npy file `path` with np.save, atomically and without pickle.
+
+    The file holds one structured record: its fields have the state_dict's names, shapes and values (float32, and
+    int64 for BatchNorm's counters), so `np.load(path)["fc1.weight"]` reads a tensor without PyTorch. Raises
+    UserError where the file can't be written.
+    """
+    state = model.state_dict()
+    record = np.empty((), _record_dtype(state))
+    for name, tensor in state.items():
+        record[name] = tensor.cpu().numpy()
+    with atomic_write(path) as file:
+        np.save(file, record, allow_pickle=False)
+
+
+def load_parameters(path):
+    """The myCNN, on the CPU and in training mode, whose parameters save_parameters wrote to `path`.
+
+    The widths are read back from the shapes. A file may come from anybody: none can run code or claim more memory
+    than its own size. Raises UserError, which names the file, where it is not a parameter file of a myCNN.
+    """
+    try:
+        # Mapped, a record larger than the file is refused before anything of its size is allocated.
+        record = np.load(path, mmap_mode="r", allow_pickle=False)
+        widths = [record.dtype[f"{layer}.weight"].shape[0] for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")]
+        with torch.device("meta"):  # shapes only: nothing to initialise
+            model = myCNN(widths)
+        if record.shape != () or record.dtype != _record_dtype(model.state_dict()):
+            raise ValueError("its fields are not those of a myCNN")
+    except Exception as error:  # noqa: BLE001 (a damaged header makes NumPy's parser raise nearly anything)
+        raise UserError(f"{path} is not a whole parameter file of a myCNN ({error})") from error
+    state = {name: torch.from_numpy(np.array(record[name])) for name in record.dtype.names}
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _record_dtype(state):
+    """The NumPy dtype of a parameter file: a field for each tensor of the state_dict, in its order."""
+    return np.dtype([(name, "<f4" if t.is_floating_point() else "<i8", tuple(t.shape)) for name, t in state.items()])

@@ -1,0 +1,76 @@
+"""What several test files use: real digits, a small network's widths, and a copy of the project to run."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import train
+
+SMALL = [4, 8, 16, 32, 16]
+
+
+@pytest.fixture(scope="session")
+def training_digits():
+    """All of MNIST's training digits: images uint8 [60000, 1, 28, 28], labels int64 [60000]."""
+    return train.load_mnist(train=True, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def test_digits():
+    """All of MNIST's test digits: images uint8 [10000, 1, 28, 28], labels int64 [10000]."""
+    return train.load_mnist(train=False, device=torch.device("cpu"))
+
+
+@pytest.fixture
+def small_training(monkeypatch, tmp_path, training_digits):
+    """train.py set to train a small network on 512 digits in a folder of the test's own."""
+    images, labels = training_digits
+    monkeypatch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
+    monkeypatch.setattr(train, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
+    monkeypatch.setattr(train, "DIM_HIDDEN", SMALL)
+    monkeypatch.setattr(train, "EPOCHS", 2)
+    return train
+
+
+class Project:
+    """A copy of the three scripts in a folder of its own, sharing the data, to run as a user does."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Model.py", "train.py", "test.py"):
+            shutil.copy(train.ROOT / name, folder)
+        shutil.copytree(train.ROOT / "support", folder / "support", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "data").symlink_to(train.DATA_DIR)
+
+    def edit(self, **constants):
+        """Set constants at the top of train.py, each of which must be there."""
+        path = self.folder / "train.py"
+        text = path.read_text()
+        for name, value in constants.items():
+            text, count = re.subn(rf"^{name} = [^#\n]*", f"{name} = {value!r}  ", text, flags=re.MULTILINE)
+            assert count == 1, f"{name} is not a constant of train.py"
+        path.write_text(text)
+
+    def start(self, *command):
+        """Start a script and return its process, whose output is piped."""
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *command):
+        """Run a script to its end; returns (exit code, standard output, standard error)."""
+        process = self.start(*command)
+        out, err = process.communicate(timeout=170)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def project(tmp_path, training_digits):  # the digits are unpacked by then
+    """A copy of the project with a small network and one epoch."""
+    project = Project(tmp_path)
+    project.edit(DIM_HIDDEN=SMALL, EPOCHS=1)
+    return project

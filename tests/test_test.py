@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+import test
+import train
+from Model import load_parameters, myCNN, save_parameters
+from support.errors import UserError
+
+
+@pytest.fixture
+def tested(monkeypatch, tmp_path, test_digits):
+    """test.py set to test on 1,000 digits, and a run of two epochs: an untrained network, and a better one."""
+    images, labels = test_digits
+    monkeypatch.setattr(test, "load_mnist", lambda train, device: (images[:1000], labels[:1000]))
+    monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path)
+    folder = tmp_path / "run-001"
+    folder.mkdir()
+    torch.manual_seed(0)
+    model = myCNN(SMALL)
+    save_parameters(model, folder / "epoch_00.npy")
+    optimizer = torch.optim.Adam(model.parameters())
+    scheduler = train.make_scheduler(optimizer, 100)
+    for batch in torch.arange(5000).split(64):  # on other digits than the 1,000
+        train.train_step(model, optimizer, scheduler, images[5000:][batch], labels[5000:][batch], torch.float32)
+    save_parameters(model, folder / "epoch_01.npy")
+    return folder
+
+
+def test_the_accuracy_is_correct_over_total_as_computed_digit_by_digit(tested, capsys, test_digits):
+    assert test.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("predicting ...")
+    accuracies = []
+    for epoch in (0, 1):
+        model = load_parameters(tested / f"epoch_{epoch:02d}.npy").eval()
+        correct = 0
+        for image, label in zip(test_digits[0][:1000].numpy(), test_digits[1][:1000].tolist(), strict=True):
+            logits = model(torch.tensor(image[None] / np.float32(255)))
+            correct += int(logits.detach().numpy()[0].argmax() == label)
+        accuracies.append(correct / 1000 * 100)
+    assert accuracies[1] > 70 > 30 > accuracies[0]
+    assert lines[1:] == [
+        f"epoch  0: {accuracies[0]:.4f} %",
+        f"epoch  1: {accuracies[1]:.4f} %",
+        f"best accuracy: {accuracies[1]:.4f} % (epoch 1)",
+    ]
+
+
+def test_a_digit_is_read_the_same_alone_and_in_company(tested, test_digits):
+    model = load_parameters(tested / "epoch_01.npy")
+    images = test_digits[0][:100]
+    together = test.predict(model, images)
+    alone = torch.cat([test.predict(model, image[None]) for image in images])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_the_newest_run_is_taken_whatever_its_widths(tested, capsys):
+    for number in (9, 10):
+        folder = tested.parent / f"run-{number:03d}"
+        folder.mkdir()
+        save_parameters(myCNN([2, 3, 4, 5, number]), folder / "epoch_00.npy")
+    assert test.main() == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("run-010")
+    assert test.main([str(tested.parent / "run-009")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("run-009")
+
+
+def test_epochs_are_tested_in_numeric_order(tested, capsys):
+    for epoch in (99, 100):
+        save_parameters(myCNN(SMALL), tested / f"epoch_{epoch:02d}.npy")
+    test.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[1:-1]] == ["epoch  0", "epoch  1", "epoch 99", "epoch 100"]
+
+
+def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):
+    damaged = tested / "epoch_00.npy"
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    assert test.main() == 1
+    out, err = capsys.readouterr()
+    assert "epoch_00.npy" in err
+    assert err.count("\n") == 1
+    assert out.splitlines()[1].startswith("epoch  1: ")
+    assert out.splitlines()[2].startswith("best accuracy: ")
+
+
+def test_no_run_an_empty_run_and_a_missing_folder_are_refused(tested, monkeypatch, tmp_path):
+    (tmp_path / "run-002").mkdir()
+    with pytest.raises(UserError, match="run-002 has no epoch yet"):
+        test.main()
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        test.main(["nowhere"])
+    monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no run in .*train\.py"):
+        test.main()

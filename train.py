@@ -1,0 +1,150 @@
+"""Train myCNN on the 60,000 MNIST training digits and save its parameters after every epoch: python train.py
+
+The hyperparameters are the constants below: edit them and run again. Each run gets a folder of its own,
+checkpoints/run-001, run-002, …, which `python test.py` tests.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from filelock import FileLock  # comes with torch
+from torchvision.datasets import MNIST
+from tqdm import tqdm
+
+from Model import myCNN, save_parameters
+from support import device as devices
+from support.errors import UserError, one_line_errors
+from support.runs import Run, checked_hyperparameters, shown
+
+# Hyperparameters. The values are the report's, except where the comment says otherwise.
+EPOCHS = 20
+BATCH_SIZE = 64
+LEARNING_RATE = 0.001  # of Adam; the peak of the schedule
+DIM_HIDDEN = [32, 128, 512, 1024, 256]  # widths of conv1, conv2, conv3, fc1, fc2
+LR_SCHEDULE = "constant"  # the report's; "cosine": a short warm-up, then down to zero
+AUGMENT = False  # the report's; True: every digit is turned, scaled, sheared and shifted a little, anew each epoch
+LABEL_SMOOTHING = 0.0  # the report's; 0.1 gives a tenth of each label to the other classes
+PRECISION = "auto"  # "auto": bfloat16 where the hardware has it; "float32": the report's; "bfloat16"
+SEED = 0  # the report has none; on one CPU the same seed gives the same parameters, to the bit
+
+ROOT = Path(__file__).parent
+DATA_DIR = ROOT / "data"
+CHECKPOINTS_DIR = ROOT / "checkpoints"
+
+
+def load_mnist(train, device):
+    """MNIST's 60,000 training digits, or its 10,000 test digits where `train` is False, on `device`.
+
+    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. The archives in data/ are checked
+    and unpacked at the first use, or downloaded where they are missing; raises UserError where that fails.
+    """
+    try:
+        with FileLock(DATA_DIR / ".lock"):  # two programs must not unpack at once
+            try:
+                mnist = MNIST(DATA_DIR, train=train, download=True)
+            except (AssertionError, IndexError, RuntimeError, ValueError):  # unpacking was cut short: do it anew
+                for file in (DATA_DIR / "MNIST" / "raw").glob("*-ubyte"):
+                    file.unlink()
+                mnist = MNIST(DATA_DIR, train=train, download=True)
+    except Exception as error:  # noqa: BLE001 (whatever a damaged file makes torchvision raise)
+        raise UserError(f"MNIST in {shown(DATA_DIR)} can't be read ({error})") from error
+    return mnist.data.unsqueeze(1).to(device), mnist.targets.to(device)
+
+
+def augment(images):
+    """Turn, scale, shear and shift each digit by its own random amounts.
+
+    images: float [N, 1, 28, 28]; returns the same shape, interpolated bilinearly, black beyond the edge. At most 15°,
+    10 %, 0.2 and 2 pixels.
+    """
+
+    def random(limit):
+        return torch.empty(len(images), device=images.device).uniform_(-limit, limit)
+
+    angle = torch.deg2rad(random(15))
+    scale = 1 + random(0.1)
+    shear = random(0.2)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    shift = 2 * 2 / 28  # affine_grid's unit is half the image
+    rows = [cos, shear * cos - sin, random(shift), sin, shear * sin + cos, random(shift)]
+    matrices = torch.stack(rows, dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def loss_function(logits, labels):
+    """The mean cross-entropy of logits [N, 10] and labels [N], the report's choice."""
+    return F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+
+
+def train_step(model, optimizer, scheduler, images, labels, precision):
+    """One step of Adam on a batch: uint8 images [N, 1, 28, 28] and labels [N]. Returns its mean loss, on the device."""
+    digits = images.float() / 255  # to [0, 1], as ToTensor does
+    if AUGMENT:
+        digits = augment(digits)
+    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+        loss = loss_function(model(digits), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    scheduler.step()
+    return loss.detach()
+
+
+def train_epoch(model, optimizer, scheduler, images, labels, precision, title):
+    """One pass over all digits, in a new random order. Returns the mean loss, a float."""
+    model.train()
+    loss_sum = torch.zeros((), device=images.device)
+    with tqdm(total=len(images), desc=title, unit=" digits", disable=None, leave=False) as bar:
+        for step, batch in enumerate(torch.randperm(len(images), device=images.device).split(BATCH_SIZE)):
+            loss = train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
+            loss_sum += loss * len(batch)
+            if step % 20 == 0 and not bar.disable:  # looking at the loss makes a GPU wait, so only now and then
+                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+            bar.update(len(batch))
+    return loss_sum.item() / len(images)
+
+
+def make_scheduler(optimizer, steps):
+    """The learning rate by step, as LR_SCHEDULE has it, over `steps` steps."""
+    if LR_SCHEDULE == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.05, cycle_momentum=False)
+
+
+def main():
+    """Train for EPOCHS epochs; each one's parameters, and a row of training_log.csv, are saved in the run's folder."""
+    hyperparameters = checked_hyperparameters(globals())
+    devices.tune_cpu()
+    device = devices.best_device()
+    precision = devices.best_precision(device) if PRECISION == "auto" else getattr(torch, PRECISION)
+    images, labels = load_mnist(train=True, device=device)
+
+    torch.manual_seed(SEED)
+    model = myCNN(DIM_HIDDEN).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    steps_per_epoch = -(-len(images) // BATCH_SIZE)
+    scheduler = make_scheduler(optimizer, EPOCHS * steps_per_epoch)
+
+    parameters = sum(p.numel() for p in model.parameters())
+    run = Run(CHECKPOINTS_DIR, hyperparameters, device, precision, parameters)
+    name, dtype = devices.device_name(device), str(precision).removeprefix("torch.")
+    print(f"training on {name} in {dtype}: {parameters:,} parameters, saved in {shown(run.folder)}", flush=True)
+
+    for epoch in range(EPOCHS):
+        start = time.perf_counter()
+        title = f"epoch {epoch + 1}/{EPOCHS}"
+        loss = train_epoch(model, optimizer, scheduler, images, labels, precision, title)
+        seconds = time.perf_counter() - start
+        save_parameters(model, run.epoch_file(epoch))
+        run.add_to_log(epoch, loss, seconds)
+        left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
+        speed = len(images) / seconds
+        print(f"{title}: loss {loss:.4f}, {seconds:.1f} s, {speed:,.0f} digits/s, {left} left", flush=True)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()
