@@ -4,6 +4,7 @@ The hyperparameters are the constants below: edit them and run again. Each run g
 checkpoints/run-001, run-002, …, which `python test.py` tests.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from Model import myCNN, save_parameters
 from support import device as devices
 from support.errors import UserError, one_line_errors
-from support.runs import Run, checked_hyperparameters, shown
+from support.runs import checked_hyperparameters, open_run, shown
 
 # Hyperparameters. The values are the report's, except where the comment says otherwise.
 EPOCHS = 20
@@ -115,7 +116,7 @@ def make_scheduler(optimizer, steps):
 
 
 def main():
-    """Train for EPOCHS epochs; each one's parameters, and a row of training_log.csv, are saved in the run's folder."""
+    """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is continued."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
     device = devices.best_device()
@@ -128,21 +129,29 @@ def main():
     steps_per_epoch = -(-len(images) // BATCH_SIZE)
     scheduler = make_scheduler(optimizer, EPOCHS * steps_per_epoch)
 
-    parameters = sum(p.numel() for p in model.parameters())
-    run = Run(CHECKPOINTS_DIR, hyperparameters, device, precision, parameters)
-    name, dtype = devices.device_name(device), str(precision).removeprefix("torch.")
-    print(f"training on {name} in {dtype}: {parameters:,} parameters, saved in {shown(run.folder)}", flush=True)
+    with open_run(CHECKPOINTS_DIR, hyperparameters, model, optimizer, scheduler, precision) as run:
+        name, dtype = devices.device_name(device), str(precision).removeprefix("torch.")
+        parameters = sum(p.numel() for p in model.parameters())
+        print(f"training on {name} in {dtype}: {parameters:,} parameters, saved in {shown(run.folder)}", flush=True)
+        if run.next_epoch > 0:
+            print(f"continuing {run.folder.name} at epoch {run.next_epoch + 1} of {EPOCHS}", flush=True)
 
-    for epoch in range(EPOCHS):
-        start = time.perf_counter()
-        title = f"epoch {epoch + 1}/{EPOCHS}"
-        loss = train_epoch(model, optimizer, scheduler, images, labels, precision, title)
-        seconds = time.perf_counter() - start
-        save_parameters(model, run.epoch_file(epoch))
-        run.add_to_log(epoch, loss, seconds)
-        left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
-        speed = len(images) / seconds
-        print(f"{title}: loss {loss:.4f}, {seconds:.1f} s, {speed:,.0f} digits/s, {left} left", flush=True)
+        for epoch in range(run.next_epoch, EPOCHS):
+            start = time.perf_counter()
+            title = f"epoch {epoch + 1}/{EPOCHS}"
+            loss = train_epoch(model, optimizer, scheduler, images, labels, precision, title)
+            seconds = time.perf_counter() - start
+            if not (math.isfinite(loss) and all(tensor.isfinite().all() for tensor in model.state_dict().values())):
+                rate = scheduler.get_last_lr()[0]
+                raise UserError(
+                    f"the loss is no longer finite in epoch {epoch + 1} (learning rate {rate:g}); the epochs before "
+                    f"it are saved in {shown(run.folder)}: lower LEARNING_RATE in train.py"
+                )
+            save_parameters(model, run.epoch_file(epoch))
+            run.finish_epoch(loss, seconds, is_last=epoch == EPOCHS - 1)
+            left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
+            speed = len(images) / seconds
+            print(f"{title}: loss {loss:.4f}, {seconds:.1f} s, {speed:,.0f} digits/s, {left} left", flush=True)
 
 
 if __name__ == "__main__":

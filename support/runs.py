@@ -1,18 +1,22 @@
-"""The run folders checkpoints/run-001, run-002, …: settings, epochs, training log; and the checks before a run."""
+"""The run folders checkpoints/run-001, run-002, …: settings, log, training state; and the checks before a run."""
 
+import copy
 import csv
 import io
 import json
 import math
 import platform
 import shutil
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
+from filelock import FileLock, Timeout  # comes with torch
 
-from support.errors import UserError
+from support.errors import UserError, exit_code
 from support.files import atomic_write
 
 
@@ -71,62 +75,198 @@ def epoch_files(folder):
     return {int(path.stem[6:]): path for path in sorted(files, key=lambda path: int(path.stem[6:]))}
 
 
-class Run:
-    """A new run: its folder below `checkpoints`, with settings.json in it.
+@contextmanager
+def open_run(checkpoints, hyperparameters, model, optimizer, scheduler, precision):
+    """Give the Run to train in: the newest unfinished one with the same settings, or else a new one.
 
-    hyperparameters: dict of train.py's. parameters: how many the network has. Raises UserError where the folder
-    can't be written or the disk has too little room for all epochs.
+    A run that is continued has its training state loaded into model, optimizer, scheduler and the random number
+    generators. Only one program can have a run open. Ctrl-C and SIGTERM come out as a UserError that says what is
+    saved, and so do a `checkpoints` folder that can't be written and a disk with too little room.
     """
+    device = next(model.parameters()).device
+    settings = {
+        "hyperparameters": hyperparameters,
+        "device": device.type,
+        "precision": str(precision).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        _check_room(checkpoints, settings)
+        folder, lock = _unfinished_run(checkpoints, settings) or _new_run(checkpoints, settings)
+    except OSError as error:
+        raise UserError(f"{shown(checkpoints)} can't be written ({error}): permit writing there") from error
+    run = Run(folder, model, optimizer, scheduler)
+    try:
+        if run.state_file.exists():
+            try:
+                run.load_state()
+            except DamagedState as damage:
+                print(f"{damage}: its epochs stay, and a new run starts", file=sys.stderr)
+                run.state_file.replace(folder / "training_state.damaged")
+                lock.release()
+                run.folder, lock = _new_run(checkpoints, settings)
+        if run.next_epoch == 0:
+            run.save_state()  # from here to the last epoch's end there is one
+        yield run
+    except KeyboardInterrupt as stop:
+        saved = f"{run.next_epoch} of {hyperparameters['EPOCHS']} epochs are saved in {shown(run.folder)}"
+        raise UserError(f"stopped: {saved}; python train.py goes on from there", exit_code(stop)) from None
+    finally:
+        lock.release()
 
-    def __init__(self, checkpoints, hyperparameters, device, precision, parameters):
-        self.log = []
-        need = hyperparameters["EPOCHS"] * parameters * 4
-        try:
-            checkpoints.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(checkpoints).free
-            if free < need:
-                raise UserError(
-                    f"{hyperparameters['EPOCHS']} epochs need {need / 1e9:.1f} GB in {shown(checkpoints)}, where "
-                    f"{free / 1e9:.1f} GB are free: make room or lower EPOCHS or DIM_HIDDEN"
-                )
-            self.folder = _new_folder(checkpoints)
-        except OSError as error:
-            raise UserError(f"{shown(checkpoints)} can't be written ({error}): permit writing there") from error
-        settings = {
-            "hyperparameters": hyperparameters,
-            "device": str(device),
-            "precision": str(precision).removeprefix("torch."),
-            "parameters": parameters,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
-                "numpy": np.__version__,
-            },
-        }
-        with atomic_write(self.folder / "settings.json") as file:
-            file.write(json.dumps(settings, indent=2).encode())
+
+class DamagedState(Exception):
+    """A training state that can't be gone on from."""
+
+
+class Run:
+    """A run's folder and what is saved there beside the parameters: the training log and the training state."""
+
+    def __init__(self, folder, model, optimizer, scheduler):
+        self.folder, self.model, self.optimizer, self.scheduler = folder, model, optimizer, scheduler
+        self.log = torch.empty(0, 2, dtype=torch.float64)  # a row an epoch: mean loss, seconds
+
+    @property
+    def next_epoch(self):
+        """The epoch, counted from 0, to train next; all before it are saved."""
+        return len(self.log)
+
+    @property
+    def state_file(self):
+        return self.folder / "training_state.pt"
 
     def epoch_file(self, epoch):
         """Where an epoch's parameters belong."""
         return self.folder / f"epoch_{epoch:02d}.npy"
 
-    def add_to_log(self, epoch, loss, seconds):
-        """Add a row to training_log.csv: the epoch, its mean training loss, and how many seconds it took."""
-        self.log.append((epoch, f"{loss:.6f}", f"{seconds:.2f}"))
+    def finish_epoch(self, loss, seconds, is_last):
+        """Record the epoch whose parameters have just been saved: its mean loss and how many seconds it took.
+
+        The training state takes the place of the one before or, after the last epoch, is deleted: all is done.
+        """
+        self.log = torch.cat([self.log, torch.tensor([[loss, seconds]], dtype=torch.float64)])
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("epoch", "loss", "seconds"), *self.log])
+        rows = [(epoch, f"{loss:.6f}", f"{seconds:.2f}") for epoch, (loss, seconds) in enumerate(self.log.tolist())]
+        csv.writer(text, lineterminator="\n").writerows([("epoch", "loss", "seconds"), *rows])
         with atomic_write(self.folder / "training_log.csv") as file:
             file.write(text.getvalue().encode())
+        if is_last:
+            self.state_file.unlink()
+        else:
+            self.save_state()
+
+    def save_state(self):
+        """Save all that going on takes, in the place of the training state before."""
+        with atomic_write(self.state_file) as file:
+            try:
+                torch.save(self._state(self.optimizer.state_dict()), file)
+            except RuntimeError as error:  # raised over the OSError of a full disk
+                raise error.__context__ or error from None
+
+    def load_state(self):
+        """Go on from the training state in the folder. Raises DamagedState, with nothing loaded, where it can't be."""
+        try:
+            # Mapped and without pickled code: it can neither run anything nor claim more memory than it has bytes.
+            state = torch.load(self.state_file, map_location="cpu", mmap=True, weights_only=True)
+            if not _same_form(self._state_after(len(state["log"])), state):
+                raise ValueError("its contents are not those of this training")
+        except Exception as error:  # noqa: BLE001 (a damaged file makes torch.load raise nearly anything)
+            raise DamagedState(f"{shown(self.state_file)} is damaged ({' '.join(str(error).split())})") from error
+        state = copy.deepcopy(state)  # out of the file, which will be replaced
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.log = state["log"]
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda_random"])
+
+    def _state_after(self, epochs):
+        """What a training state has after so many epochs: the right types, shapes and dtypes, but not the values."""
+        step = torch.zeros(())
+        parameters = enumerate(self.model.parameters())
+        moments = {number: {"step": step, "exp_avg": p, "exp_avg_sq": p} for number, p in parameters}
+        optimizer_state = self.optimizer.state_dict() | {"state": moments if epochs else {}}
+        return self._state(optimizer_state) | {"log": torch.empty(epochs, 2, dtype=torch.float64)}
+
+    def _state(self, optimizer_state):
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_state,
+            "scheduler": self.scheduler.state_dict(),
+            "log": self.log,
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
 
 
-def _new_folder(checkpoints):
-    """Make the next run's folder. mkdir is atomic: two trainings started at once get two folders."""
+def _same_form(expected, found):
+    """Whether `found` has the types, keys, lengths, and its tensors the shapes and dtypes, of `expected`."""
+    if isinstance(expected, torch.Tensor):
+        is_tensor = isinstance(found, torch.Tensor) and found.layout == torch.strided
+        return is_tensor and found.shape == expected.shape and found.dtype == expected.dtype
+    if isinstance(expected, dict):
+        is_dict = isinstance(found, dict) and found.keys() == expected.keys()
+        return is_dict and all(_same_form(value, found[key]) for key, value in expected.items())
+    if isinstance(expected, (list, tuple)):
+        is_alike = type(found) is type(expected) and len(found) == len(expected)
+        return is_alike and all(map(_same_form, expected, found))
+    return type(found) is type(expected)
+
+
+def _check_room(checkpoints, settings):
+    """Raise UserError where the disk has too little room for a run's epochs and, twice while replaced, its state."""
+    need = (settings["hyperparameters"]["EPOCHS"] + 2 * 3) * 4 * settings["parameters"]
+    free = shutil.disk_usage(checkpoints).free
+    if free < need:
+        raise UserError(
+            f"a run needs {need / 1e9:.1f} GB in {shown(checkpoints)}, where {free / 1e9:.1f} GB are free: make room "
+            "or lower EPOCHS or DIM_HIDDEN"
+        )
+
+
+def _unfinished_run(checkpoints, settings):
+    """The newest run of the same settings that is unfinished and not open elsewhere, as (folder, its lock), or None."""
+    for folder in reversed(all_runs(checkpoints)):
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0.2)
+        except (Timeout, OSError):  # in training elsewhere, or not ours to write
+            continue
+        for left_over in folder.glob(".*.tmp"):
+            left_over.unlink()
+        is_unfinished = (folder / "training_state.pt").exists() or not epoch_files(folder)
+        try:
+            its_settings = json.loads((folder / "settings.json").read_text())
+            is_same = all(its_settings[name] == settings[name] for name in ("hyperparameters", "device", "precision"))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            is_same = False
+        if is_unfinished and is_same:
+            return folder, lock
+        lock.release()
+    return None
+
+
+def _new_run(checkpoints, settings):
+    """Make the next run, with settings.json in it: (folder, its lock)."""
     number = max((int(path.name[4:]) for path in all_runs(checkpoints)), default=0) + 1
     while True:
         folder = checkpoints / f"run-{number:03d}"
         try:
-            folder.mkdir()
-            return folder
+            folder.mkdir()  # atomic: two trainings started at once get two folders
+            break
         except FileExistsError:
             number += 1
+    lock = FileLock(folder / ".lock")
+    lock.acquire()
+    with atomic_write(folder / "settings.json") as file:
+        file.write(json.dumps(settings, indent=2).encode())
+    return folder, lock

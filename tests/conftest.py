@@ -1,5 +1,6 @@
 """What several test files use: real digits, a small network's widths, and a copy of the project to run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ class Project:
 
     def __init__(self, folder):
         self.folder = folder
+        self.environment = {}
         for name in ("Model.py", "train.py", "test.py"):
             shutil.copy(train.ROOT / name, folder)
         shutil.copytree(train.ROOT / "support", folder / "support", ignore=shutil.ignore_patterns("__pycache__"))
@@ -58,13 +60,21 @@ class Project:
     def start(self, *command):
         """Start a script and return its process, whose output is piped."""
         return subprocess.Popen(
-            [sys.executable, *command], cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     def run(self, *command):
         """Run a script to its end; returns (exit code, standard output, standard error)."""
         process = self.start(*command)
-        out, err = process.communicate(timeout=170)
+        try:
+            out, err = process.communicate(timeout=170)
+        finally:
+            process.kill()
         return process.returncode, out, err
 
 

@@ -1,11 +1,14 @@
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from Model import load_parameters, myCNN, save_parameters
 from support.errors import UserError
@@ -191,3 +194,84 @@ def test_the_record_of_another_network_is_refused(saved):
         refuse(path)
     np.save(path, np.zeros(2, whole))
     refuse(path)
+
+
+def header(descr, fortran="False", shape="()"):
+    """The head of a .npy file, version 1.0, with the given text as its dtype."""
+    text = f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def fields(path, old="", new=""):
+    """The fields of a parameter file as the text that stands in its header, a part replaced."""
+    text = str(np.load(path).dtype.descr)
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shape"),
+    [
+        ("(4, 1, 3, 3)", "(4, 10**12, 3, 3)", "()"),  # not a literal
+        ("(4, 1, 3, 3)", "(1000000000, 1000, 3, 3)", "()"),
+        ("(4, 1, 3, 3)", "(-4, 1, 3, 3)", "()"),
+        ("(4, 1, 3, 3)", "(99999999999999999999999, 1, 3, 3)", "()"),
+        ("('conv1.weight', '<f4', (4, 1, 3, 3))", "('conv1.weight', '|O')", "()"),
+        ("'conv1.bias'", "'conv1.weight'", "()"),  # twice
+        ("'conv1.bias'", "'conv1.bais'", "()"),
+        ("'<f4'", "'<f4000000000000'", "()"),
+        ("'<f4'", "'__import__(\"os\").abort()'", "()"),
+        ("", "", "(1000000000000,)"),
+        ("", "", "(-1,)"),
+        ("", "", "(2, 3)"),
+        ("[", "[" * 5000, "()"),
+    ],
+)
+def test_a_hostile_header_is_refused_in_one_line_without_a_large_allocation(saved, old, new, shape):
+    _, path = saved
+    path.write_bytes(header(fields(path, old, new), shape=shape) + bytes(200_000))
+    tracemalloc.start()
+    try:
+        refuse(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_the_header_that_those_tests_write_is_taken_where_it_is_right(saved):
+    _, path = saved
+    before = load_parameters(path).fc3.weight
+    path.write_bytes(header(fields(path)) + np.load(path).tobytes())
+    assert torch.equal(load_parameters(path).fc3.weight, before)
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    """A parameter file of 2 kB, most of it header, and its bytes."""
+    path = tmp_path_factory.mktemp("fuzz") / "epoch_00.npy"
+    save_parameters(myCNN([1, 1, 2, 2, 2]), path)
+    return path, path.read_bytes()
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    flips=st.dictionaries(st.integers(0, 2500), st.integers(1, 255), max_size=4),
+    length=st.none() | st.integers(0, 5000),
+)
+@example(flips={8: 255, 9: 255}, length=None)
+def test_a_parameter_file_with_bytes_flipped_or_cut_off_loads_in_its_shapes_or_is_refused(small_file, flips, length):
+    path, whole = small_file
+    damaged = bytearray(whole)
+    for position, flip in flips.items():
+        damaged[position % len(damaged)] ^= flip
+    path.write_bytes(damaged[:length])
+    try:
+        model = load_parameters(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        expected = myCNN([1, 1, 2, 2, 2]).state_dict()
+        assert {n: (t.shape, t.dtype) for n, t in model.state_dict().items()} == {
+            n: (t.shape, t.dtype) for n, t in expected.items()
+        }

@@ -1,0 +1,285 @@
+"""Interrupted, resumed, damaged: whatever happens to a run, its finished epochs are safe."""
+
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from Model import load_parameters
+from support.errors import UserError
+from support.runs import epoch_files
+
+
+def parameters_of(folder):
+    """The bytes of each saved epoch of a run."""
+    return {epoch: path.read_bytes() for epoch, path in epoch_files(folder).items()}
+
+
+@pytest.fixture
+def interrupted(small_training, monkeypatch):
+    """train.py with four epochs, the run of an uninterrupted training moved to "whole", and one stopped in epoch 3."""
+    monkeypatch.setattr(small_training, "EPOCHS", 4)
+    monkeypatch.setattr(small_training, "AUGMENT", True)
+    monkeypatch.setattr(small_training, "LR_SCHEDULE", "cosine")
+    small_training.main()
+    (small_training.CHECKPOINTS_DIR / "run-001").rename(small_training.CHECKPOINTS_DIR / "whole")
+    stop_in(small_training, epoch=3)
+    return small_training
+
+
+def stop_in(train, epoch, error=KeyboardInterrupt):
+    """Train until the third step of an epoch, counted from 1, and be stopped there."""
+    step, steps = train.train_step, iter(range(1, 10**9))
+
+    def stopping_step(*arguments):
+        if next(steps) == 8 * (epoch - 1) + 3:
+            raise error
+        return step(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="2 of 4 epochs are saved") as stopped:
+        patch.setattr(train, "train_step", stopping_step)
+        train.main()
+    assert stopped.value.exit_code == 130
+
+
+def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(interrupted, capsys):
+    interrupted.main()
+    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
+    runs = interrupted.CHECKPOINTS_DIR
+    assert parameters_of(runs / "run-001") == parameters_of(runs / "whole")
+    assert len((runs / "run-001" / "training_log.csv").read_text().splitlines()) == 5
+    assert not (runs / "run-001" / "training_state.pt").exists()
+    assert not (runs / "run-002").exists()
+
+
+def test_a_complete_run_is_not_continued(interrupted):
+    interrupted.main()
+    interrupted.main()
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+
+
+def test_a_run_of_other_settings_is_left_alone(interrupted, monkeypatch):
+    before = {path.name: path.stat().st_mtime_ns for path in (interrupted.CHECKPOINTS_DIR / "run-001").glob("[a-z]*")}
+    monkeypatch.setattr(interrupted, "LEARNING_RATE", 0.002)
+    interrupted.main()
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+    after = {path.name: path.stat().st_mtime_ns for path in (interrupted.CHECKPOINTS_DIR / "run-001").glob("[a-z]*")}
+    assert before == after
+
+
+def damage(path, how):
+    """Damage a training state in one of several ways."""
+    whole = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "cut short":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "overwritten":
+        path.write_bytes(whole[:1000] + bytes(len(whole) - 1000))
+    else:
+        state = torch.load(path, weights_only=True)
+        if how == "moments of another shape":
+            state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
+        elif how == "a field missing":
+            del state["scheduler"]
+        elif how == "a log without end":
+            state["log"] = torch.zeros(()).expand(10**15, 2)
+        elif how == "another network":
+            state["model"]["fc1.weight"] = torch.zeros(3, 3)
+        torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "empty",
+        "cut short",
+        "overwritten",
+        "moments of another shape",
+        "a field missing",
+        "a log without end",
+        "another network",
+    ],
+)
+def test_a_damaged_training_state_is_said_and_a_new_run_starts(interrupted, capsys, how):
+    runs = interrupted.CHECKPOINTS_DIR
+    before = parameters_of(runs / "run-001")
+    damage(runs / "run-001" / "training_state.pt", how)
+    capsys.readouterr()
+    interrupted.main()
+    err = capsys.readouterr().err
+    assert "training_state.pt is damaged" in err
+    assert err.count("\n") == 1
+    assert parameters_of(runs / "run-001") == before
+    assert parameters_of(runs / "run-002") == parameters_of(runs / "whole")
+
+
+class Mark:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda mark, path: path.write_bytes(pickle.dumps(mark))])
+def test_a_training_state_with_a_pickle_runs_no_code(interrupted, tmp_path, save):
+    save(Mark(tmp_path / "mark"), interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt")
+    interrupted.main()
+    assert not (tmp_path / "mark").exists()
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+
+
+def test_training_stops_before_anything_not_finite_is_saved(small_training, monkeypatch):
+    loss_function, steps = small_training.loss_function, iter(range(10**9))
+    monkeypatch.setattr(
+        small_training,
+        "loss_function",
+        lambda logits, labels: loss_function(logits, labels) * (float("nan") if next(steps) == 12 else 1),
+    )
+    with pytest.raises(UserError, match=r"no longer finite in epoch 2 \(learning rate 0.001\).*lower LEARNING_RATE"):
+        small_training.main()
+    folder = small_training.CHECKPOINTS_DIR / "run-001"
+    assert list(epoch_files(folder)) == [0]
+    assert all(tensor.isfinite().all() for tensor in load_parameters(folder / "epoch_00.npy").state_dict().values())
+    assert len(torch.load(folder / "training_state.pt", weights_only=True)["log"]) == 1
+
+
+# From here on the scripts run as real processes.
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The epochs of an uninterrupted training of long_project, made when first asked for."""
+    epochs = {}
+
+    def of(project):
+        if not epochs:
+            copy = type(project)(tmp_path_factory.mktemp("whole"))
+            copy.environment = project.environment
+            shutil.copy(project.folder / "train.py", copy.folder)
+            assert copy.run("train.py")[0] == 0
+            epochs.update(parameters_of(copy.folder / "checkpoints" / "run-001"))
+        return epochs
+
+    return of
+
+
+@pytest.fixture
+def long_project(project):
+    """A copy of the project with three epochs of half a second or so."""
+    project.edit(EPOCHS=3)
+    script = project.folder / "train.py"
+    everything = "images, labels = load_mnist(train=True, device=device)"
+    assert everything in script.read_text()
+    some = everything.replace("load_mnist", "(part[:6000] for part in load_mnist") + ")"
+    script.write_text(script.read_text().replace(everything, some))
+    project.environment = {"OMP_NUM_THREADS": "1"}  # two programs at once don't slow each other down
+    return project
+
+
+def wait_for_epoch(process, number):
+    """Read a training's output until it has finished an epoch."""
+    while not process.stdout.readline().startswith(f"epoch {number}/"):
+        assert process.poll() is None
+
+
+def test_a_training_killed_at_any_moment_goes_on_to_the_same_parameters(long_project, whole):
+    chance = random.Random(1)
+    for _ in range(4):
+        process = long_project.start("train.py")
+        time.sleep(chance.uniform(2.0, 3.0))
+        process.kill()
+        process.communicate()
+        for path in epoch_files(long_project.folder / "checkpoints" / "run-001").values():
+            load_parameters(path)
+    assert long_project.run("train.py")[0] == 0
+    assert parameters_of(long_project.folder / "checkpoints" / "run-001") == whole(long_project)
+
+
+KILLED_IN_SAVE = """
+import os, signal, sys, train
+fsync, calls = os.fsync, iter(range(10**9))
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {call} else fsync(file)
+train.main()
+"""
+
+
+@pytest.mark.parametrize("call", range(1, 6))  # the first state; epoch 0, the log, the state; epoch 1
+def test_a_training_killed_within_a_save_goes_on_to_the_same_parameters(long_project, whole, call):
+    code, _, _ = long_project.run("-c", KILLED_IN_SAVE.format(call=call))
+    assert code == -signal.SIGKILL
+    folder = long_project.folder / "checkpoints" / "run-001"
+    assert len(list(folder.glob(".*.tmp"))) == 1
+    assert long_project.run("train.py")[0] == 0
+    assert parameters_of(folder) == whole(long_project)
+    assert not list(folder.glob(".*.tmp"))
+    assert len((folder / "training_log.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_what_is_saved_and_how_to_go_on(long_project, number, code):
+    process = long_project.start("train.py")
+    wait_for_epoch(process, 1)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert err == "stopped: 1 of 3 epochs are saved in checkpoints/run-001; python train.py goes on from there\n"
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(long_project, whole):
+    process = long_project.start("train.py")
+    wait_for_epoch(process, 1)
+    process.terminate()
+    process.communicate()
+    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.RLIM_INFINITY}));"
+    code, out, err = long_project.run("-c", f"{limited} runpy.run_path('train.py', run_name='__main__')")
+    assert code == 2
+    assert "continuing run-001 at epoch 2 of 3" in out
+    assert "epoch_01.npy could not be written" in err
+    assert err.count("\n") == 1
+    folder = long_project.folder / "checkpoints" / "run-001"
+    assert parameters_of(folder) == {0: whole(long_project)[0]}
+    assert not list(folder.glob(".*.tmp"))
+    assert long_project.run("train.py")[0] == 0
+    assert parameters_of(folder) == whole(long_project)
+
+
+def test_a_state_that_cannot_be_written_is_one_line_too(long_project):
+    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, {resource.RLIM_INFINITY}));"
+    code, _, err = long_project.run("-c", f"{limited} runpy.run_path('train.py', run_name='__main__')")
+    assert code == 2
+    assert "training_state.pt could not be written" in err
+    assert err.count("\n") == 1
+
+
+def test_two_trainings_at_once_get_a_run_each(long_project, whole):
+    processes = [long_project.start("train.py") for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        assert "continuing" not in out
+    for run in ("run-001", "run-002"):
+        assert parameters_of(long_project.folder / "checkpoints" / run) == whole(long_project)
+
+
+def test_a_run_in_training_is_not_continued_by_another_and_its_epochs_are_whole(long_project):
+    first = long_project.start("train.py")
+    wait_for_epoch(first, 1)
+    second = long_project.start("train.py")
+    looks = 0
+    while first.poll() is None:
+        for path in epoch_files(long_project.folder / "checkpoints" / "run-001").values():
+            load_parameters(path)
+            looks += 1
+    assert looks > 10
+    assert "saved in checkpoints/run-002" in second.communicate()[0]
+    assert len(epoch_files(long_project.folder / "checkpoints" / "run-002")) == 3
