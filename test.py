@@ -1,16 +1,26 @@
-"""Test every epoch of a run on the 10,000 MNIST test digits: python test.py
+"""Test every epoch of a run on the 10,000 MNIST test digits, or read images of your own handwriting.
 
-Takes the newest run, or the one whose folder is given: python test.py checkpoints/run-001
+python test.py                          the newest run
+python test.py checkpoints/run-001      that run
+python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's best epoch
 """
 
+import csv
+import io
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from Model import load_parameters
 from support import device as devices
+from support import handwriting
 from support.errors import UserError, one_line_errors
+from support.files import atomic_write
+from support.picture import draw_own_digits, draw_report
 from support.runs import all_runs, epoch_files, shown
 from train import CHECKPOINTS_DIR, load_mnist
 
@@ -24,28 +34,19 @@ def predict(model, images):
     return torch.cat([model(batch.float() / 255) for batch in images.split(BATCH_SIZE)])
 
 
-def run_to_test(arguments):
-    """The folder that the command line names, or the newest run's; a UserError where there is none."""
-    if len(arguments) > 1:
-        raise UserError("test.py takes one folder at most, such as: python test.py checkpoints/run-001")
-    if arguments:
-        folder = Path(arguments[0])
-        if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder: name a run, such as checkpoints/run-001")
-        return folder
+def newest_run():
+    """The folder of the newest run; a UserError where there is none."""
     runs = all_runs(CHECKPOINTS_DIR)
     if not runs:
         raise UserError(f"no run in {shown(CHECKPOINTS_DIR)} yet: python train.py makes one")
     return runs[-1]
 
 
-def main(arguments=()):
-    """Print each epoch's accuracy, correct / total * 100 %, and the best one.
+def test_run(folder):
+    """Print each epoch's accuracy, correct / total * 100 %, and the best one; write accuracy.csv and report.png.
 
-    arguments: the command line's. Returns the exit code: 1 where an epoch's file is damaged, else 0.
+    folder: a run's. Returns the exit code: 1 where an epoch's file is damaged, else 0.
     """
-    devices.tune_cpu()
-    folder = run_to_test(arguments)
     epochs = epoch_files(folder)
     if not epochs:
         raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
@@ -54,21 +55,123 @@ def main(arguments=()):
     images, labels = load_mnist(train=False, device=device)
     total = len(labels)
 
-    accuracies = {}
-    for epoch, path in epochs.items():
+    correct, best = {}, None
+    bar = tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)
+    for epoch, path in bar:
         try:
             model = load_parameters(path).to(device, memory_format=torch.channels_last)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            bar.write(f"error: {error}", file=sys.stderr)
             continue
-        correct = (predict(model, images).argmax(1) == labels).sum().item()
-        accuracies[epoch] = correct / total * 100
-        print(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %", flush=True)
+        logits = predict(model, images)
+        correct[epoch] = (logits.argmax(1) == labels).sum().item()
+        bar.write(f"epoch {epoch:2d}: {correct[epoch] / total * 100:.4f} %")
+        if best is None or correct[epoch] > correct[best]:
+            best, best_logits = epoch, logits
+    if best is None:
+        return 1
 
-    if accuracies:
-        best = max(accuracies, key=accuracies.get)
-        print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})")
-    return 0 if len(accuracies) == len(epochs) else 1
+    accuracies = {epoch: count / total * 100 for epoch, count in correct.items()}
+    print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
+    text = io.StringIO()
+    rows = [(epoch, correct[epoch], total, f"{accuracy:.4f}") for epoch, accuracy in accuracies.items()]
+    csv.writer(text, lineterminator="\n").writerows([("epoch", "correct", "total", "accuracy"), *rows])
+    with atomic_write(folder / "accuracy.csv") as file:
+        file.write(text.getvalue().encode())
+    probabilities = best_logits.softmax(1).cpu().numpy()
+    title, losses = title_and_losses(folder)
+    draw_report(
+        folder / "report.png",
+        title,
+        accuracies,
+        losses,
+        images[:, 0].cpu().numpy(),
+        labels.cpu().numpy(),
+        probabilities,
+    )
+    print(f"pictures in {shown(folder / 'report.png')}")
+    return 0 if len(correct) == len(epochs) else 1
+
+
+def title_and_losses(folder):
+    """What a run's folder tells of its training: a title of two or three lines, and a dict from epoch to loss."""
+    try:
+        settings = json.loads((folder / "settings.json").read_text())
+        names = [f"{name} = {value}" for name, value in settings["hyperparameters"].items()]
+        half = (len(names) + 1) // 2
+        lines = [", ".join(names[:half]), ", ".join(names[half:] + [f"{settings['device']}, {settings['precision']}"])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # a run from elsewhere may lack it
+        lines = ["no settings.json in the folder"]
+    try:
+        with (folder / "training_log.csv").open(newline="") as file:
+            losses = {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, TypeError, KeyError):
+        losses = {}
+    return "\n".join([f"myCNN, {folder.name}", *lines]), losses
+
+
+def best_model(folder):
+    """The myCNN of a run's best epoch by accuracy.csv, or of its last one where there is none; and that epoch."""
+    epochs = epoch_files(folder)
+    if not epochs:
+        raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one")
+    try:
+        with (folder / "accuracy.csv").open(newline="") as file:
+            accuracies = {int(row["epoch"]): float(row["accuracy"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, TypeError, KeyError):
+        accuracies = {}
+    epoch = max(epochs, key=lambda epoch: (accuracies.get(epoch, 0), epoch))
+    return load_parameters(epochs[epoch]), epoch
+
+
+def read_images(paths):
+    """Print the digits on each image, how sure the network is of each, and the runner-up; draw own_digits.png.
+
+    paths: image files, and folders of them. Returns the exit code: 1 where one could not be read, else 0.
+    """
+    folder = newest_run()
+    model, epoch = best_model(folder)
+    print(f"reading with epoch {epoch} of {shown(folder)}", flush=True)
+    device = devices.best_device()
+    model.to(device)
+    read, failures = [], 0
+    for path in handwriting.image_files(paths):
+        try:
+            if path.is_dir():
+                raise UserError(f"{path} has no image in it")
+            picture = handwriting.load_grey(path)
+            lines = handwriting.find_digits(picture)
+            if not lines:
+                raise UserError(f"{path} shows no ink: write darker, or come closer")
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        digits = torch.from_numpy(np.stack([digit for line in lines for digit in line])).unsqueeze(1)
+        top = predict(model, digits.to(device)).softmax(1).cpu().topk(2)
+        answers = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        for line in lines:
+            line_answers, answers = answers[: len(line)], answers[len(line) :]
+            sure = ", ".join(f"{first} {p:.1%} (or {second} {q:.1%})" for (first, second), (p, q) in line_answers)
+            print(f"{path}: {' '.join(str(first) for (first, _), _ in line_answers)}   {sure}", flush=True)
+        read.append((path.name, picture, digits[:, 0].numpy(), top.indices[:, 0].tolist(), top.values[:, 0].tolist()))
+    if read:
+        draw_own_digits(folder / "own_digits.png", read)
+        print(f"pictures in {shown(folder / 'own_digits.png')}")
+    return 1 if failures else 0
+
+
+def main(arguments=()):
+    """Test a run, or read images, as the command line `arguments` says. Returns the exit code."""
+    devices.tune_cpu()
+    paths = [Path(argument) for argument in arguments]
+    if not paths:
+        return test_run(newest_run())
+    if len(paths) == 1 and not paths[0].exists():
+        raise UserError(f"{paths[0]} is not there: name a run, such as checkpoints/run-001, or an image")
+    if len(paths) == 1 and paths[0].is_dir() and not handwriting.has_images(paths[0]):
+        return test_run(paths[0])
+    return read_images(paths)
 
 
 if __name__ == "__main__":

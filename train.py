@@ -24,10 +24,10 @@ EPOCHS = 20
 BATCH_SIZE = 64
 LEARNING_RATE = 0.001  # of Adam; the peak of the schedule
 DIM_HIDDEN = [32, 128, 512, 1024, 256]  # widths of conv1, conv2, conv3, fc1, fc2
-LR_SCHEDULE = "constant"  # the report's; "cosine": a short warm-up, then down to zero
-AUGMENT = False  # the report's; True: every digit is turned, scaled, sheared and shifted a little, anew each epoch
-LABEL_SMOOTHING = 0.0  # the report's; 0.1 gives a tenth of each label to the other classes
-PRECISION = "auto"  # "auto": bfloat16 where the hardware has it; "float32": the report's; "bfloat16"
+LR_SCHEDULE = "cosine"  # a short warm-up, then down to zero; the report's: "constant"
+AUGMENT = True  # turn, scale, shear and shift every digit a little, anew each epoch; the report's: False
+LABEL_SMOOTHING = 0.1  # the share of each label that is given to all classes alike; the report's: 0.0
+PRECISION = "auto"  # bfloat16 where the hardware has it; the report's: "float32"; or "bfloat16"
 SEED = 0  # the report has none; on one CPU the same seed gives the same parameters, to the bit
 
 ROOT = Path(__file__).parent

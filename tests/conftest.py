@@ -28,12 +28,15 @@ def test_digits():
 
 @pytest.fixture
 def small_training(monkeypatch, tmp_path, training_digits):
-    """train.py set to train a small network on 512 digits in a folder of the test's own."""
+    """train.py set to train a small network by the report's recipe on 512 digits, in a folder of the test's own."""
     images, labels = training_digits
     monkeypatch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
     monkeypatch.setattr(train, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(train, "DIM_HIDDEN", SMALL)
     monkeypatch.setattr(train, "EPOCHS", 2)
+    monkeypatch.setattr(train, "LR_SCHEDULE", "constant")
+    monkeypatch.setattr(train, "AUGMENT", False)
+    monkeypatch.setattr(train, "LABEL_SMOOTHING", 0.0)
     return train
 
 

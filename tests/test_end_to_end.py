@@ -17,14 +17,15 @@ def test_one_epoch_of_a_small_network_reaches_95_percent(project):
     assert (code, err) == (0, "")
     assert out.startswith("predicting ...")
     assert float(re.search(r"best accuracy: (\d+\.\d{4}) % \(epoch 0\)", out)[1]) > 95
+    assert {"accuracy.csv", "report.png"} <= {path.name for path in (project.folder / "checkpoints/run-001").iterdir()}
 
 
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
         (["test.py"], "no run in checkpoints yet"),
-        (["test.py", "nowhere"], "nowhere is not a folder"),
-        (["test.py", "checkpoints/run-001", "checkpoints/run-002"], "one folder at most"),
+        (["test.py", "nowhere"], "nowhere is not there"),
+        (["test.py", "7.png", "8.png"], "no run in checkpoints yet"),
     ],
 )
 def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(project, command, complaint):

@@ -1,11 +1,16 @@
+import csv
+import json
+
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from PIL import Image
 
 import test
 import train
 from Model import load_parameters, myCNN, save_parameters
+from support import picture
 from support.errors import UserError
 
 
@@ -41,11 +46,41 @@ def test_the_accuracy_is_correct_over_total_as_computed_digit_by_digit(tested, c
             correct += int(logits.detach().numpy()[0].argmax() == label)
         accuracies.append(correct / 1000 * 100)
     assert accuracies[1] > 70 > 30 > accuracies[0]
-    assert lines[1:] == [
+    assert lines[1:4] == [
         f"epoch  0: {accuracies[0]:.4f} %",
         f"epoch  1: {accuracies[1]:.4f} %",
         f"best accuracy: {accuracies[1]:.4f} % (epoch 1)",
     ]
+    with (tested / "accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == pytest.approx(accuracies)
+    assert [100 * int(row["correct"]) / int(row["total"]) for row in rows] == pytest.approx(accuracies)
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_the_picture_of_a_run_shows_its_name_settings_curves_and_surest_mistakes(tested, monkeypatch, with_log):
+    if with_log:
+        (tested / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
+        (tested / "settings.json").write_text(
+            json.dumps({"hyperparameters": {"SEED": 3}, "device": "cpu", "precision": "float32"})
+        )
+    figures = []
+    monkeypatch.setattr(picture.plt, "close", figures.append)
+    test.main()
+    with Image.open(tested / "report.png") as image:
+        assert image.size == (1300, 1150)
+    [figure] = figures
+    texts = " ".join(text.get_text() for text in figure.findobj(picture.plt.Text))
+    assert "run-001" in texts
+    assert ("SEED = 3" in texts) == with_log
+    assert "best: " in texts
+    curves = [line.get_ydata() for axes in figure.axes[:2] for line in axes.get_lines()]
+    assert any(np.array_equal(curve, [0.5, 0.25]) for curve in curves) == with_log
+    titles = [axes.get_title() for axes in figure.axes if "→" in axes.get_title()]
+    assert len(titles) == 40
+    assert all(title[0] != title[4] for title in titles)  # what it is, what was read
+    sure = [int(title.split()[-1][:-1]) for title in titles]
+    assert sure == sorted(sure, reverse=True)
 
 
 def test_a_digit_is_read_the_same_alone_and_in_company(tested, test_digits):
@@ -72,7 +107,7 @@ def test_epochs_are_tested_in_numeric_order(tested, capsys):
         save_parameters(myCNN(SMALL), tested / f"epoch_{epoch:02d}.npy")
     test.main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[1:-1]] == ["epoch  0", "epoch  1", "epoch 99", "epoch 100"]
+    assert [line.split(":")[0] for line in lines[1:5]] == ["epoch  0", "epoch  1", "epoch 99", "epoch 100"]
 
 
 def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):
@@ -90,7 +125,7 @@ def test_no_run_an_empty_run_and_a_missing_folder_are_refused(tested, monkeypatc
     (tmp_path / "run-002").mkdir()
     with pytest.raises(UserError, match="run-002 has no epoch yet"):
         test.main()
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is not there"):
         test.main(["nowhere"])
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no run in .*train\.py"):

@@ -101,7 +101,7 @@ def test_a_run_has_its_settings_and_one_file_an_epoch(small_training, capsys):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"AUGMENT": True, "LR_SCHEDULE": "cosine"}, {"AUGMENT": False, "LR_SCHEDULE": "constant"}]
+    "settings", [{}, {"AUGMENT": True, "LR_SCHEDULE": "cosine", "LABEL_SMOOTHING": 0.1}, {"PRECISION": "float32"}]
 )
 def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_training, monkeypatch, settings):
     for name, value in settings.items():

@@ -1,0 +1,138 @@
+"""The pictures: report.png of a run (curves, confusion matrix, misread digits), own_digits.png of what was read."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # draws to files, needs no screen
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogFormatter
+
+from support.files import atomic_write
+
+MISREAD = 40  # digits shown at the most, in rows of 10
+PHOTOS, DIGITS = 20, 30  # shown at the most in own_digits.png, and on each photo; digits in rows of 10
+
+
+def draw_report(path, title, accuracies, losses, images, labels, probabilities):
+    """Draw a run to the PNG file `path`.
+
+    title: text, its first line the largest. accuracies: dict from epoch to accuracy in %, the best of which is marked.
+    losses: dict from epoch to training loss, may be empty. images: uint8 array [N, 28, 28], labels: int array [N],
+    probabilities: float array [N, 10], the best epoch's. Raises UserError where the file can't be written.
+    """
+    best = max(accuracies, key=accuracies.get)
+    predictions = probabilities.argmax(1)
+    figure = plt.figure(figsize=(13, 11.5), dpi=100)
+    heading, _, details = title.partition("\n")
+    figure.suptitle(heading, x=0.03, y=0.985, ha="left", fontsize=16, fontweight="bold")
+    figure.text(0.03, 0.952, details, va="top", fontsize=10, color="0.35")
+    top = figure.add_gridspec(2, 2, left=0.07, right=0.985, top=0.885, bottom=0.475, width_ratios=(7, 6), hspace=0.12)
+    accuracy_axes = figure.add_subplot(top[0, 0])
+    loss_axes = figure.add_subplot(top[1, 0], sharex=accuracy_axes)
+    _draw_accuracy(accuracy_axes, accuracies, best, 100 / len(labels))
+    _draw_loss(loss_axes, losses)
+    _draw_confusion(figure.add_subplot(top[:, 1]), labels, predictions, best)
+
+    wrong = np.flatnonzero(predictions != labels)
+    sure = probabilities[wrong, predictions[wrong]]
+    shown = wrong[np.argsort(-sure)][:MISREAD]
+    count = f"all {len(wrong)}" if len(wrong) == len(shown) else f"the {MISREAD} surest of {len(wrong)}"
+    heading = f"Misread by epoch {best}: {count}   (what it is → what was read, how sure the network was)"
+    figure.text(0.03, 0.412, heading, fontsize=12)
+    bottom = figure.add_gridspec(MISREAD // 10, 10, left=0.03, right=0.97, top=0.378, bottom=0.01, hspace=0.32)
+    for number, digit in enumerate(shown):
+        axes = figure.add_subplot(bottom[divmod(number, 10)])
+        axes.imshow(images[digit], cmap="gray_r")
+        axes.set(xticks=[], yticks=[])
+        read = predictions[digit]
+        axes.set_title(f"{labels[digit]} → {read}   {probabilities[digit, read]:.0%}", fontsize=10, pad=3)
+    with atomic_write(path) as file:
+        figure.savefig(file)
+    plt.close(figure)
+
+
+def draw_own_digits(path, read):
+    """Draw what was read to the PNG file `path`: each photo, and beside it the digits as the network saw them.
+
+    read: a list of (name, float array [height, width] in [0, 1], uint8 array [N, 28, 28], the N answers, the N
+    probabilities). The first 20 photos are drawn. Raises UserError where the file can't be written.
+    """
+    shown = read[:PHOTOS]
+    rows = [max(2, -(-min(len(digits), DIGITS) // 10)) for _, _, digits, _, _ in shown]
+    figure = plt.figure(figsize=(13, sum(rows) * 1.25 + 0.3), dpi=100)
+    grid = figure.add_gridspec(
+        sum(rows), 14, left=0.01, right=0.99, bottom=0.01, top=1 - 0.35 / (sum(rows) * 1.25), hspace=0.5
+    )
+    first = 0
+    for (name, picture, digits, answers, probabilities), height in zip(shown, rows, strict=True):
+        axes = figure.add_subplot(grid[first : first + height, :4])
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        left_out = f" (the first {DIGITS} of {len(digits)} digits)" if len(digits) > DIGITS else ""
+        axes.set_title(name + left_out, fontsize=9, pad=3)
+        for number in range(min(len(digits), DIGITS)):
+            row, column = divmod(number, 10)
+            axes = figure.add_subplot(grid[first + row, 4 + column])
+            axes.imshow(digits[number], cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{answers[number]}   {probabilities[number]:.0%}", fontsize=10, pad=3)
+        first += height
+    with atomic_write(path) as file:
+        figure.savefig(file)
+    plt.close(figure)
+
+
+def _draw_accuracy(axes, accuracies, best, smallest_error):
+    # On a logarithmic axis of errors 99.0 and 99.8 lie as far apart as 95 and 99; no error is drawn as half a digit.
+    errors = [max(100 - accuracy, smallest_error / 2) for accuracy in accuracies.values()]
+    axes.semilogy(list(accuracies), errors, marker="o", markersize=4)
+    at_best = list(accuracies).index(best)
+    axes.plot(best, errors[at_best], marker="*", markersize=15, color="C3")
+    text = f"best: {accuracies[best]:.2f} % (epoch {best})"
+    side = "right" if best > max(accuracies) / 2 else "left"
+    axes.annotate(text, (best, errors[at_best]), (0, 11), textcoords="offset points", ha=side, color="C3")
+    ticks = [0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50, 90]
+    low, high = min(errors) * 0.6, max(*errors, min(errors) * 2) * 1.1
+    axes.set_ylim(high, low)
+    axes.set_yticks(
+        [tick for tick in ticks if low <= tick <= high], [f"{100 - t:g}" for t in ticks if low <= t <= high]
+    )
+    axes.minorticks_off()
+    axes.tick_params(labelbottom=False)
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+
+
+def _draw_loss(axes, losses):
+    if losses:
+        axes.semilogy(list(losses), list(losses.values()), marker="o", markersize=4, color="C1")
+    else:
+        axes.text(0.5, 0.5, "no training_log.csv in the folder", ha="center", transform=axes.transAxes)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
+    axes.set(xlabel="epoch", ylabel="training loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+
+
+def _draw_confusion(axes, labels, predictions, best):
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (labels, predictions), 1)
+    errors = counts * (1 - np.eye(10, dtype=int))  # coloured by errors alone: the diagonal would drown them
+    axes.imshow(errors, cmap="Reds", vmax=max(errors.max(), 1) * 1.4)
+    for label in range(10):
+        axes.add_patch(plt.Rectangle((label - 0.5, label - 0.5), 1, 1, color="0.9"))
+        for read in range(10):
+            if counts[label, read]:
+                right = label == read
+                axes.text(
+                    read,
+                    label,
+                    counts[label, read],
+                    ha="center",
+                    va="center",
+                    color="0.4" if right else "black",
+                    fontsize=8 if right else 11,
+                )
+    axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
+    axes.set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread", fontsize=12)
