@@ -169,8 +169,8 @@ def main(arguments=()):
         return test_run(newest_run())
     if len(paths) == 1 and not paths[0].exists():
         raise UserError(f"{paths[0]} is not there: name a run, such as checkpoints/run-001, or an image")
-    if len(paths) == 1 and paths[0].is_dir() and not handwriting.has_images(paths[0]):
-        return test_run(paths[0])
+    if len(paths) == 1 and paths[0].is_dir() and (epoch_files(paths[0]) or handwriting.image_files(paths) == paths):
+        return test_run(paths[0])  # also an empty folder, so that a run without an epoch is called one
     return read_images(paths)
 
 

@@ -12,11 +12,6 @@ WORKING_SIDE = 1600  # pixels: larger images are scaled down to it before the in
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns and only then refuses; load_grey refuses by MAX_PIXELS
 
 
-def has_images(folder):
-    """Whether a folder has image files in it that are somebody's, not a run's own pictures."""
-    return not (folder / "settings.json").exists() and any(_images_in(folder))
-
-
 def image_files(paths):
     """The image files that paths name, a list: a folder gives those in it, or itself where it has none."""
     files = []
