@@ -37,6 +37,9 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         x = F.relu(F.max_pool2d(self.bn1(self.conv1(x)), 2))  # [N, dim1, 14, 14]
         x = F.relu(F.max_pool2d(self.bn2(self.conv2(x)), 2))  # [N, dim2, 7, 7]
         x = F.relu(self.bn3(self.conv3(x)))  # [N, dim3, 7, 7]
+        if x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+            # flatten's gradient comes in another memory layout than x's; ReLU's backward is slow on two layouts.
+            x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
         x = F.relu(self.fc1(x.flatten(1)))
         x = F.relu(self.fc2(x))
         return self.fc3(x)
