@@ -1,0 +1,180 @@
+"""The accuracy figures of the README: python benchmarks/accuracy.py [row …] [--seeds 0 1 2]
+
+Trains each row below with train.py's own main(), tests every epoch with test.py's own predict(), and adds the epochs
+to benchmarks/accuracy.csv. What stands there already is skipped, so it can run a row at a time. Last it prints the
+table and draws benchmarks/accuracy.png. Rows "held-out …" train on 50,000 of the training digits and are tested on
+the other 10,000: between recipes, only these choose. All rows together take about a day on two CPU cores.
+"""
+
+import argparse
+import csv
+import shutil
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from unittest import mock
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import test
+import train
+from Model import load_parameters
+from support import device as devices
+from support.runs import all_runs, epoch_files
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "accuracy.csv"
+FIGURE = FOLDER / "accuracy.png"
+CHECKPOINTS = FOLDER / ".checkpoints"
+
+REPORT = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
+PLAIN = {"LR_SCHEDULE": "cosine", "AUGMENT": True, "LABEL_SMOOTHING": 0.0}
+ROWS = {
+    "default": {},
+    "report": REPORT,
+    "report, learning rate 0.01": REPORT | {"LEARNING_RATE": 0.01},
+    "report, learning rate 0.0005": REPORT | {"LEARNING_RATE": 0.0005},
+    "report, learning rate 0.0001": REPORT | {"LEARNING_RATE": 0.0001},
+    "report, squared error": REPORT | {"loss_function": lambda logits, labels: squared_error(logits, labels)},
+    "report, 40 epochs": REPORT | {"EPOCHS": 40},  # its first 10 and 20 are the shorter runs
+    "default, 1 epoch": {"EPOCHS": 1},
+    "default, 3 epochs": {"EPOCHS": 3},
+    "default, 5 epochs": {"EPOCHS": 5},
+    "held-out, 10 epochs, report": REPORT | {"EPOCHS": 10},
+    "held-out, 10 epochs, cosine + augment": PLAIN | {"EPOCHS": 10},
+    "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
+}
+
+
+def squared_error(logits, labels):
+    """The mean squared difference of logits [N, 10] and one-hot labels, the loss that the report considered."""
+    return F.mse_loss(logits.float(), F.one_hot(labels, 10).float())
+
+
+def split_mnist(train_part, device, load_mnist=train.load_mnist):
+    """50,000 training digits, or the 10,000 held out of them where `train_part` is False: the test set is not read."""
+    images, labels = load_mnist(train=True, device=device)
+    return (images[:50_000], labels[:50_000]) if train_part else (images[50_000:], labels[50_000:])
+
+
+def measure(row, seed):
+    """Train a row with a seed and test its epochs. Returns a dict for each epoch, as in the results file."""
+    load_mnist = split_mnist if row.startswith("held-out") else train.load_mnist
+    settings = ROWS[row] | {"SEED": seed, "CHECKPOINTS_DIR": CHECKPOINTS}
+    with mock.patch.multiple(train, load_mnist=lambda train, device: load_mnist(train, device), **settings):
+        train.main()
+        device = devices.best_device()
+        images, labels = train.load_mnist(train=False, device=device)
+    folder = all_runs(CHECKPOINTS)[-1]
+    with (folder / "training_log.csv").open() as file:
+        log = list(csv.DictReader(file))
+    results = []
+    for (epoch, path), entry in zip(epoch_files(folder).items(), log, strict=True):
+        model = load_parameters(path).to(device, memory_format=torch.channels_last)
+        correct = (test.predict(model, images).argmax(1) == labels).sum().item()
+        print(f"{row}, seed {seed}, epoch {epoch}: {correct / len(labels) * 100:.4f} %", flush=True)
+        results.append(
+            {
+                "row": row,
+                "seed": seed,
+                "epoch": epoch,
+                "correct": correct,
+                "total": len(labels),
+                "loss": entry["loss"],
+                "seconds": entry["seconds"],
+                "device": devices.device_name(device),
+                "torch": torch.__version__,
+            }
+        )
+    shutil.rmtree(folder)  # 106 MB an epoch
+    return results
+
+
+def read_results():
+    """The results file, as {row: {seed: [a dict for each epoch, in order]}}."""
+    results = defaultdict(lambda: defaultdict(list))
+    if RESULTS.exists():
+        with RESULTS.open() as file:
+            for entry in csv.DictReader(file):
+                results[entry["row"]][int(entry["seed"])].append(entry)
+    return results
+
+
+def accuracy(entry):
+    """The accuracy in % of an entry of the results file."""
+    return int(entry["correct"]) / int(entry["total"]) * 100
+
+
+def mean_and_spread(values):
+    """The mean and, of several values, the standard deviation, in words."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+def print_table(results):
+    """Print a Markdown table: each row's last and best epoch over its seeds, and how long it takes.
+
+    The time until 99.35 %, the best epoch of the lab report, is in epochs of the row's median length: one interrupted
+    epoch does not spoil it.
+    """
+    print("\n| row | seeds | last epoch, % | best epoch, % | s an epoch | s until 99.35 % |\n" + "| --- " * 6 + "|")
+    for row in ROWS:
+        if row in results:
+            runs = results[row].values()
+            last = mean_and_spread([accuracy(run[-1]) for run in runs])
+            best = mean_and_spread([max(map(accuracy, run)) for run in runs])
+            seconds = statistics.median(float(entry["seconds"]) for run in runs for entry in run)
+            passed = [next((n for n, entry in enumerate(run, 1) if accuracy(entry) > 99.35), None) for run in runs]
+            until = "not reached" if None in passed else f"{statistics.mean(passed) * seconds:.0f}"
+            print(f"| {row} | {len(runs)} | {last} | {best} | {seconds:.1f} | {until} |")
+
+
+def draw(results):
+    """Draw accuracy by epoch for each learning rate of the report's study and for the default recipe."""
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    rows = {"report": "learning rate 0.001", "default": "default recipe (0.001, cosine, augmented)"}
+    rows |= {f"report, learning rate {rate}": f"learning rate {rate}" for rate in ("0.01", "0.0005", "0.0001")}
+    for row, label in rows.items():
+        for i, run in enumerate(results[row].values()):
+            colour = f"C{list(rows).index(row)}"
+            axes.plot(list(map(accuracy, run)), color=colour, alpha=0.8, marker=".", label=None if i else label)
+    axes.axhline(99.35, color="grey", linestyle=":", label="99.35 %, the best epoch of the lab report")
+    axes.set(xlabel="epoch", ylabel="accuracy on the 10,000 test digits, %", ylim=(97.5, 100))
+    axes.set_title("myCNN on MNIST, one line a run")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(FIGURE, dpi=110)
+
+
+def main():
+    """Measure the rows and seeds of the command line that are not in the results file yet; then table and figure."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"one of: {'; '.join(ROWS)} (without: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args()
+    if unknown := set(arguments.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(unknown)}")
+    for row in arguments.rows or ROWS:
+        for seed in arguments.seeds:
+            if seed not in read_results()[row]:
+                entries = measure(row, seed)
+                is_new = not RESULTS.exists()
+                with RESULTS.open("a", newline="") as file:
+                    writer = csv.DictWriter(file, entries[0], lineterminator="\n")
+                    if is_new:
+                        writer.writeheader()
+                    writer.writerows(entries)
+    print_table(read_results())
+    draw(read_results())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The speed figures of the README: python benchmarks/speed.py
+
+Measures a training step done the report's way (DataLoader, ToTensor for each digit, float32, Adam as it comes, the
+loss on the bar at every step), and train.py's own step, imported; then how far that is from the machine's limit, other
+batch sizes, and the scripts' start. Each way trains in a process of its own, for denormals and the allocator's settings
+belong to a process; after 1,000 steps of real training each they are timed in turn, one at work while the others wait.
+"""
+
+import io
+import multiprocessing
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torchvision.datasets import MNIST
+from torchvision.transforms import ToTensor
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import train
+from Model import myCNN, save_parameters
+from support import device as devices
+
+WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal
+ROUNDS, STEPS = 8, 25  # timed in turn
+STEPS_PER_EPOCH = 938
+BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
+
+REPORT_RECIPE = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
+WAYS = {
+    "the report's way": None,
+    "train.py, the report's recipe": REPORT_RECIPE,
+    "train.py, the report's recipe, float32": REPORT_RECIPE | {"PRECISION": "float32"},
+    "train.py, its own recipe": {},
+}
+
+
+class ReportCNN(myCNN):
+    """myCNN as the report writes it: ReLU, then pooling."""
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
+        x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)
+        x = F.relu(self.bn3(self.conv3(x)))
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
+
+
+def steps_of_the_report(device):
+    """A generator that takes a training step the report's way at each next()."""
+    loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=ToTensor()), batch_size=64, shuffle=True)
+    model = ReportCNN().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    criterion = torch.nn.CrossEntropyLoss()
+    while True:
+        bar = tqdm(loader, file=io.StringIO())
+        for images, labels in bar:
+            loss = criterion(model(images.to(device)), labels.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            bar.set_postfix(loss=loss.item())
+            yield
+
+
+def steps_of_train(device):
+    """A generator that takes train.py's own training step at each next()."""
+    devices.tune_cpu()
+    precision = devices.best_precision(device) if train.PRECISION == "auto" else torch.float32
+    images, labels = train.load_mnist(train=True, device=device)
+    model = myCNN().to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=True)
+    scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)
+    while True:
+        for batch in torch.randperm(len(images), device=device).split(train.BATCH_SIZE):
+            train.train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
+            yield
+
+
+def peak_memory():
+    """The most memory this process has had, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB, on Linux
+
+
+def work(connection, settings, batch_size):
+    """A process that trains one way: it takes as many steps as it is sent, and sends back (seconds, GB at the peak)."""
+    device = devices.best_device()
+    imported = peak_memory()
+    torch.manual_seed(0)
+    with mock.patch.multiple(train, BATCH_SIZE=batch_size, **(settings or {})):
+        steps = steps_of_the_report(device) if settings is None else steps_of_train(device)
+        while count := connection.recv():
+            start = time.perf_counter()
+            for _ in range(count):
+                next(steps)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            connection.send((time.perf_counter() - start, peak_memory() - imported))
+
+
+class Worker:
+    """A process that trains one way."""
+
+    def __init__(self, settings, batch_size=64):
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=work, args=(other, settings, batch_size), daemon=True)
+        self.process.start()
+
+    def step(self, count):
+        """Take steps: (seconds, GB at the peak above the imports)."""
+        self.connection.send(count)
+        return self.connection.recv()
+
+    def stop(self):
+        self.connection.send(0)
+        self.process.join()
+
+
+def bandwidth(device):
+    """Bytes a second at which arrays much larger than the caches are read and written."""
+    one, other = (torch.ones(64_000_000, device=device) for _ in range(2))
+    return 3 * one.nbytes / best_time(lambda: one.add_(other), device)
+
+
+def matrix_rate(device, precision):
+    """Operations a second of a large matrix product."""
+    one, other = (torch.randn(4096, 4096, device=device, dtype=precision) for _ in range(2))
+    return 2 * 4096**3 / best_time(lambda: one @ other, device)
+
+
+def best_time(function, device, tries=10):
+    """The shortest of several calls, in seconds."""
+    times = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def floor(device, precision, batch_size=64):
+    """The least time of a training step, in seconds: what it must move over the bandwidth, plus what it must compute
+    over the matrix rate; and both in words."""
+    rate, speed = matrix_rate(device, precision), bandwidth(device)
+    parameters = sum(p.numel() for p in myCNN().parameters())
+    moved = 7 * 4 * parameters + 3 * 4 * 25088 * 1024  # Adam's four reads and three writes; fc1's three products
+    inputs = 28 * 28 * 9 * 32 + 14 * 14 * 32 * 9 * 128 + 7 * 7 * 128 * 9 * 512 + 25088 * 1024 + 1024 * 256 + 256 * 10
+    computed = 3 * 2 * inputs * batch_size  # forward, and backward to the inputs and to the weights
+    words = f"{moved / 1e6:.0f} MB at {speed / 1e9:.0f} GB/s + {computed / 1e9:.1f} GFLOP at {rate / 1e12:.2f} TFLOP/s"
+    return moved / speed + computed / rate, words
+
+
+def time_of(*command):
+    """How long a Python command takes from its start to its end, in seconds."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *command], cwd=train.ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+FIRST_STEP = """
+import os, sys, train
+from pathlib import Path
+train.CHECKPOINTS_DIR = Path(sys.argv[1])
+step = train.train_step
+train.train_step = lambda *arguments: (step(*arguments), os._exit(0))
+train.main()
+"""
+
+
+def main():
+    """Measure everything and print three tables, in Markdown."""
+    device = devices.best_device()
+    precision = devices.best_precision(device)
+    print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
+    rounds = len(WAYS) * (1 + ROUNDS) + len(BATCH_SIZES)
+    with tqdm(total=rounds, disable=None, leave=False) as bar:
+        workers = {way: Worker(settings) for way, settings in WAYS.items()}
+        for way, worker in workers.items():
+            bar.set_description(f"1,000 steps: {way}")
+            worker.step(WARM_UP)
+            bar.update()
+        times, memory = {way: [] for way in WAYS}, {}
+        for _ in range(ROUNDS):
+            for way, worker in workers.items():
+                bar.set_description(f"timing: {way}")
+                seconds, memory[way] = worker.step(STEPS)
+                times[way].append(seconds / STEPS)
+                bar.update()
+        for worker in workers.values():
+            worker.stop()
+        by_size = {}
+        for size in BATCH_SIZES:
+            bar.set_description(f"batch size {size}")
+            worker = Worker({}, size)
+            worker.step(10)
+            by_size[size] = worker.step(max(10, 2000 // size))[0] / max(10, 2000 // size)
+            worker.stop()
+            bar.update()
+
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    print("| batch 64 | ms a step | s an epoch | times as fast | peak memory above the imports, GB |")
+    print("| --- | --- | --- | --- | --- |")
+    for way, seconds in medians.items():
+        ratio = medians["the report's way"] / seconds
+        print(f"| {way} | {seconds * 1e3:.1f} | {seconds * STEPS_PER_EPOCH:.1f} | {ratio:.2f} | {memory[way]:.2f} |")
+    least, words = floor(device, precision)
+    print(f"| the floor: {words} | {least * 1e3:.1f} | {least * STEPS_PER_EPOCH:.1f} | | |")
+    distance = medians["train.py, the report's recipe"] / least
+    print(f"\ntrain.py, the report's recipe: {distance:.2f} times the floor\n")
+
+    print("| batch size, train.py's own recipe | ms a step | s an epoch |\n| --- | --- | --- |")
+    for size, seconds in by_size.items():
+        print(f"| {size} | {seconds * 1e3:.1f} | {seconds * -(-60_000 // size):.1f} |")
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_parameters(myCNN(), Path(folder) / "epoch_00.npy")
+        tested = min(time_of("test.py", folder) for _ in range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        started = min(time_of("-c", FIRST_STEP, f"{folder}/{number}") for number in range(3))
+    print("\n| from the start of the command | s |\n| --- | --- |")
+    print(f"| python train.py, to the end of its first step | {started:.1f} |")
+    print(f"| python test.py, one checkpoint tested, its picture drawn | {tested:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
