@@ -120,7 +120,8 @@ def best_model(folder):
             accuracies = {int(row["epoch"]): float(row["accuracy"]) for row in csv.DictReader(file)}
     except (OSError, ValueError, TypeError, KeyError):
         accuracies = {}
-    epoch = max(epochs, key=lambda epoch: (accuracies.get(epoch, 0), epoch))
+    tested = [epoch for epoch in epochs if epoch in accuracies]
+    epoch = max(tested, key=accuracies.get) if tested else max(epochs)
     return load_parameters(epochs[epoch]), epoch
 
 

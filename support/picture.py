@@ -5,7 +5,6 @@ import matplotlib
 matplotlib.use("Agg")  # draws to files, needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import LogFormatter
 
 from support.files import atomic_write
 
@@ -105,11 +104,12 @@ def _draw_accuracy(axes, accuracies, best, smallest_error):
 
 def _draw_loss(axes, losses):
     if losses:
-        axes.semilogy(list(losses), list(losses.values()), marker="o", markersize=4, color="C1")
+        axes.plot(list(losses), list(losses.values()), marker="o", markersize=4, color="C1")
+        if max(losses.values()) > 4 * min(losses.values()) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
     else:
         axes.text(0.5, 0.5, "no training_log.csv in the folder", ha="center", transform=axes.transAxes)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
     axes.set(xlabel="epoch", ylabel="training loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)

@@ -289,6 +289,15 @@ def test_images_are_read_by_the_best_epoch_a_line_each_and_the_others_too_when_o
         assert picture.width == 1300
 
 
+def test_the_first_best_epoch_reads_or_without_accuracies_the_last(run_with):
+    table = run_with / "accuracy.csv"
+    assert test.best_model(run_with)[1] == 0
+    table.write_text("epoch,correct,total,accuracy\n0,9900,10000,99.0\n1,9900,10000,99.0\n2,9999,10000,99.99\n")
+    assert test.best_model(run_with)[1] == 0  # there is no file of epoch 2
+    table.unlink()
+    assert test.best_model(run_with)[1] == 1
+
+
 def test_images_without_a_run_are_refused(monkeypatch, seven, tmp_path):
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "nowhere")
     seven.save(tmp_path / "7.png")
