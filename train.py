@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock  # comes with torch
+from filelock import FileLock
 from torchvision.datasets import MNIST
 from tqdm import tqdm
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from filelock import FileLock, Timeout  # comes with torch
+from filelock import FileLock, Timeout
 
 from support.errors import UserError, exit_code
 from support.files import atomic_write
