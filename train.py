@@ -42,6 +42,7 @@ def load_mnist(train, device):
     and unpacked at the first use, or downloaded where they are missing; raises UserError where that fails.
     """
     try:
+        DATA_DIR.mkdir(exist_ok=True)
         with FileLock(DATA_DIR / ".lock"):  # two programs must not unpack at once
             try:
                 mnist = MNIST(DATA_DIR, train=train, download=True)
@@ -112,7 +113,9 @@ def make_scheduler(optimizer, steps):
     """The learning rate by step, as LR_SCHEDULE has it, over `steps` steps."""
     if LR_SCHEDULE == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.05, cycle_momentum=False)
+    steps = max(steps, 4)  # OneCycleLR divides by zero where its rise or its fall is shorter than a step
+    rise = max(0.05, 2 / steps)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=rise, cycle_momentum=False)
 
 
 def main():

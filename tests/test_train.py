@@ -1,7 +1,10 @@
 import csv
+import functools
 import hashlib
+import http.server
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -180,6 +183,29 @@ def test_a_constant_learning_rate_stays_and_a_cosine_rises_and_falls_to_zero(mon
     assert cosine[: peak + 1] == sorted(cosine[: peak + 1])
     assert cosine[peak:] == sorted(cosine[peak:], reverse=True)
     assert cosine[-1] < 1e-6
+
+
+def test_a_training_of_few_steps_has_a_cosine_schedule_too(monkeypatch):
+    monkeypatch.setattr(train, "LR_SCHEDULE", "cosine")
+    for steps in range(1, 60):
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.Adam([parameter], lr=train.LEARNING_RATE)
+        scheduler = train.make_scheduler(optimizer, steps)
+        for _ in range(steps):
+            assert 0 <= optimizer.param_groups[0]["lr"] <= train.LEARNING_RATE * 1.001
+            optimizer.step()
+            scheduler.step()
+
+
+def test_missing_data_is_downloaded_into_a_new_folder(tmp_path, monkeypatch):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=train.DATA_DIR / "MNIST" / "raw")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as mirror:
+        threading.Thread(target=mirror.serve_forever, daemon=True).start()
+        monkeypatch.setattr(train, "DATA_DIR", tmp_path / "data")
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{mirror.server_port}/"])
+        images, labels = train.load_mnist(train=False, device=torch.device("cpu"))
+        mirror.shutdown()
+    assert (len(images), len(labels)) == (10_000, 10_000)
 
 
 def test_augmented_digits_keep_their_form_and_move_a_little(training_digits):
