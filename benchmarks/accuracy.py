@@ -131,7 +131,9 @@ def print_table(results):
             last = mean_and_spread([accuracy(run[-1]) for run in runs])
             best = mean_and_spread([max(map(accuracy, run)) for run in runs])
             seconds = statistics.median(float(entry["seconds"]) for run in runs for entry in run)
-            passed = [next((n for n, entry in enumerate(run, 1) if accuracy(entry) > 99.35), None) for run in runs]
+            passed = [
+                next((n for n, entry in enumerate(run, 1) if round(accuracy(entry), 4) > 99.35), None) for run in runs
+            ]
             until = "not reached" if None in passed else f"{statistics.mean(passed) * seconds:.0f}"
             print(f"| {row} | {len(runs)} | {last} | {best} | {seconds:.1f} | {until} |")
 
