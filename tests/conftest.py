@@ -1,4 +1,4 @@
-"""What several test files use: real digits, a small network's widths, and a copy of the project to run."""
+"""What several test files use: real digits, a small network's widths, a hostile pickle, a copy of the project."""
 
 import os
 import re
@@ -38,6 +38,16 @@ def small_training(monkeypatch, tmp_path, training_digits):
     monkeypatch.setattr(train, "AUGMENT", False)
     monkeypatch.setattr(train, "LABEL_SMOOTHING", 0.0)
     return train
+
+
+class Mark:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
 
 
 class Project:

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, Mark
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -122,16 +122,6 @@ def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch):
         save_parameters(model, path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["epoch_00.npy"]
-
-
-class Mark:
-    """Unpickled, it leaves a mark."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
 
 
 def refuse(path):

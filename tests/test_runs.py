@@ -1,6 +1,5 @@
 """Interrupted, resumed, damaged: whatever happens to a run, its finished epochs are safe."""
 
-import os
 import pickle
 import random
 import resource
@@ -10,6 +9,7 @@ import time
 
 import pytest
 import torch
+from conftest import Mark
 
 from Model import load_parameters
 from support.errors import UserError
@@ -118,16 +118,6 @@ def test_a_damaged_training_state_is_said_and_a_new_run_starts(interrupted, caps
     assert err.count("\n") == 1
     assert parameters_of(runs / "run-001") == before
     assert parameters_of(runs / "run-002") == parameters_of(runs / "whole")
-
-
-class Mark:
-    """Unpickled, it leaves a mark."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda mark, path: path.write_bytes(pickle.dumps(mark))])
