@@ -6,7 +6,6 @@ python test.py photo.png more/ *.jpg    images, or folders of them, read by the 
 """
 
 import csv
-import io
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from Model import load_parameters
 from support import device as devices
 from support import handwriting
 from support.errors import UserError, one_line_errors
-from support.files import atomic_write
+from support.files import write_csv
 from support.picture import draw_own_digits, draw_report
 from support.runs import all_runs, epoch_files, shown
 from train import CHECKPOINTS_DIR, load_mnist
@@ -73,11 +72,8 @@ def test_run(folder):
 
     accuracies = {epoch: count / total * 100 for epoch, count in correct.items()}
     print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
-    text = io.StringIO()
     rows = [(epoch, correct[epoch], total, f"{accuracy:.4f}") for epoch, accuracy in accuracies.items()]
-    csv.writer(text, lineterminator="\n").writerows([("epoch", "correct", "total", "accuracy"), *rows])
-    with atomic_write(folder / "accuracy.csv") as file:
-        file.write(text.getvalue().encode())
+    write_csv(folder / "accuracy.csv", ("epoch", "correct", "total", "accuracy"), rows)
     probabilities = best_logits.softmax(1).cpu().numpy()
     title, losses = title_and_losses(folder)
     draw_report(

@@ -1,5 +1,7 @@
 """Files that are whole under their final name, or not there at all."""
 
+import csv
+import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,3 +28,11 @@ def atomic_write(path):
         raise UserError(f"{path} could not be written ({error}): make room or permit writing there") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(path, header, rows):
+    """Write a CSV file of a header and rows, atomically. Raises UserError where it can't be written."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())

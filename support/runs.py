@@ -1,8 +1,6 @@
 """The run folders checkpoints/run-001, run-002, …: settings, log, training state; and the checks before a run."""
 
 import copy
-import csv
-import io
 import json
 import math
 import platform
@@ -17,7 +15,7 @@ import torchvision
 from filelock import FileLock, Timeout
 
 from support.errors import UserError, exit_code
-from support.files import atomic_write
+from support.files import atomic_write, write_csv
 
 
 def _whole_number(low, high):
@@ -153,11 +151,8 @@ class Run:
         The training state takes the place of the one before or, after the last epoch, is deleted: all is done.
         """
         self.log = torch.cat([self.log, torch.tensor([[loss, seconds]], dtype=torch.float64)])
-        text = io.StringIO()
         rows = [(epoch, f"{loss:.6f}", f"{seconds:.2f}") for epoch, (loss, seconds) in enumerate(self.log.tolist())]
-        csv.writer(text, lineterminator="\n").writerows([("epoch", "loss", "seconds"), *rows])
-        with atomic_write(self.folder / "training_log.csv") as file:
-            file.write(text.getvalue().encode())
+        write_csv(self.folder / "training_log.csv", ("epoch", "loss", "seconds"), rows)
         if is_last:
             self.state_file.unlink()
         else:
