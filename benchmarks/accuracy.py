@@ -8,6 +8,7 @@ the other 10,000: between recipes, only these choose. All rows together take abo
 
 import argparse
 import csv
+import json
 import shutil
 import statistics
 import sys
@@ -15,12 +16,9 @@ from collections import defaultdict
 from pathlib import Path
 from unittest import mock
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import test
@@ -49,6 +47,7 @@ ROWS = {
     "default, 5 epochs": {"EPOCHS": 5},
     "held-out, 10 epochs, report": REPORT | {"EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment": PLAIN | {"EPOCHS": 10},
+    "held-out, 10 epochs, float32": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1, "PRECISION": "float32"},
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
 }
 
@@ -75,6 +74,7 @@ def measure(row, seed):
     folder = all_runs(CHECKPOINTS)[-1]
     with (folder / "training_log.csv").open() as file:
         log = list(csv.DictReader(file))
+    precision = json.loads((folder / "settings.json").read_text())["precision"]
     results = []
     for (epoch, path), entry in zip(epoch_files(folder).items(), log, strict=True):
         model = load_parameters(path).to(device, memory_format=torch.channels_last)
@@ -90,6 +90,7 @@ def measure(row, seed):
                 "loss": entry["loss"],
                 "seconds": entry["seconds"],
                 "device": devices.device_name(device),
+                "precision": precision,
                 "torch": torch.__version__,
             }
         )
@@ -140,7 +141,8 @@ def print_table(results):
 
 def draw(results):
     """Draw accuracy by epoch for each learning rate of the report's study and for the default recipe."""
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
     rows = {"report": "learning rate 0.001", "default": "default recipe (0.001, cosine, augmented)"}
     rows |= {f"report, learning rate {rate}": f"learning rate {rate}" for rate in ("0.01", "0.0005", "0.0001")}
     for row, label in rows.items():
