@@ -95,22 +95,21 @@ def open_run(checkpoints, hyperparameters, model, optimizer, scheduler, precisio
         },
     }
     settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
-    try:
+    with _one_line_where_unwritable(checkpoints):
         checkpoints.mkdir(parents=True, exist_ok=True)
-        _check_room(checkpoints, settings)
         folder, lock = _unfinished_run(checkpoints, settings) or _new_run(checkpoints, settings)
-    except OSError as error:
-        raise UserError(f"{shown(checkpoints)} can't be written ({error}): permit writing there") from error
     run = Run(folder, model, optimizer, scheduler)
     try:
         if run.state_file.exists():
             try:
                 run.load_state()
+                _check_room(checkpoints, settings, run.next_epoch)
             except DamagedState as damage:
                 print(f"{damage}: its epochs stay, and a new run starts", file=sys.stderr)
-                run.state_file.replace(folder / "training_state.damaged")
-                lock.release()
-                run.folder, lock = _new_run(checkpoints, settings)
+                with _one_line_where_unwritable(checkpoints):
+                    run.state_file.replace(folder / "training_state.damaged")
+                    lock.release()
+                    run.folder, lock = _new_run(checkpoints, settings)
         if run.next_epoch == 0:
             run.save_state()  # from here to the last epoch's end there is one
         yield run
@@ -217,9 +216,19 @@ def _same_form(expected, found):
     return type(found) is type(expected)
 
 
-def _check_room(checkpoints, settings):
-    """Raise UserError where the disk has too little room for a run's epochs and, twice while replaced, its state."""
-    need = (settings["hyperparameters"]["EPOCHS"] + 2 * 3) * 4 * settings["parameters"]
+@contextmanager
+def _one_line_where_unwritable(checkpoints):
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{shown(checkpoints)} can't be written ({error}): permit writing there") from error
+
+
+def _check_room(checkpoints, settings, saved=0):
+    """Raise UserError where the disk has too little room for a run's epochs after the `saved` first ones, and for its
+    state, which is there twice while it is replaced.
+    """
+    need = (settings["hyperparameters"]["EPOCHS"] - saved + 2 * 3) * 4 * settings["parameters"]
     free = shutil.disk_usage(checkpoints).free
     if free < need:
         raise UserError(
@@ -252,6 +261,7 @@ def _unfinished_run(checkpoints, settings):
 
 def _new_run(checkpoints, settings):
     """Make the next run, with settings.json in it: (folder, its lock)."""
+    _check_room(checkpoints, settings)
     number = max((int(path.name[4:]) for path in all_runs(checkpoints)), default=0) + 1
     while True:
         folder = checkpoints / f"run-{number:03d}"

@@ -6,12 +6,14 @@ import resource
 import shutil
 import signal
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import Mark
+from conftest import SMALL, Mark
 
-from Model import load_parameters
+from Model import load_parameters, myCNN
 from support.errors import UserError
 from support.runs import epoch_files
 
@@ -118,6 +120,27 @@ def test_a_damaged_training_state_is_said_and_a_new_run_starts(interrupted, caps
     assert err.count("\n") == 1
     assert parameters_of(runs / "run-001") == before
     assert parameters_of(runs / "run-002") == parameters_of(runs / "whole")
+
+
+def test_a_damaged_training_state_where_nothing_can_be_written_is_one_line(interrupted, monkeypatch):
+    damage(interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt", "empty")
+
+    def refuse(path, target):
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match="can't be written"):
+        interrupted.main()
+
+
+def test_a_run_is_continued_where_there_is_room_for_the_epochs_left(interrupted, monkeypatch, capsys):
+    parameters = 4 * sum(p.numel() for p in myCNN(SMALL).parameters())
+    for epochs, is_enough in ((7, False), (8, True)):  # two left, and six for the state; a whole run would take ten
+        usage = type(shutil.disk_usage("/"))(10**12, 10**12, epochs * parameters)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, usage=usage: usage)
+        with nullcontext() if is_enough else pytest.raises(UserError, match="GB are free"):
+            interrupted.main()
+    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda mark, path: path.write_bytes(pickle.dumps(mark))])
