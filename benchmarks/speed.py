@@ -1,14 +1,16 @@
 """The speed figures of the README: python benchmarks/speed.py
 
 Measures a training step done the report's way (DataLoader, ToTensor for each digit, float32, Adam as it comes, the
-loss on the bar at every step), and train.py's own step, imported; then how far that is from the machine's limit, other
-batch sizes, and the scripts' start. Each way trains in a process of its own, for denormals and the allocator's settings
-belong to a process; after 1,000 steps of real training each they are timed in turn, one at work while the others wait.
+loss on the bar at every step), and train.py's own step, imported, as it is and with one of its changes undone at a
+time; then how far that is from the machine's limit, other batch sizes, and the scripts' start. Each way trains in a
+process of its own, for denormals and the allocator's settings belong to a process; after 1,000 steps of real training
+where denormals may set in (100 where they are flushed) they are timed in turn, one at work while the others wait. All
+processes together take about 14 GB of memory.
 """
 
 import io
 import multiprocessing
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
-from torchvision.transforms import ToTensor
+from torchvision.transforms import PILToTensor, ToTensor
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -29,18 +31,22 @@ import train
 from Model import myCNN, save_parameters
 from support import device as devices
 
-WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal
-ROUNDS, STEPS = 8, 25  # timed in turn
+WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
+SHORT_WARM_UP = 100
+ROUNDS, STEPS = 8, 12  # timed in turn
 STEPS_PER_EPOCH = 938
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 
 REPORT_RECIPE = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
-WAYS = {
-    "the report's way": None,
-    "train.py, the report's recipe": REPORT_RECIPE,
-    "train.py, the report's recipe, float32": REPORT_RECIPE | {"PRECISION": "float32"},
-    "train.py, its own recipe": {},
-}
+CHANGES = (  # what train.py does otherwise than the report; each is undone alone
+    "the digits in one tensor",
+    "denormals flushed",
+    "freed memory kept",
+    "Adam fused",
+    "channels_last",
+    "pooling before ReLU, gradients in one layout",
+    "bfloat16",
+)
 
 
 class ReportCNN(myCNN):
@@ -70,32 +76,50 @@ def steps_of_the_report(device):
             yield
 
 
-def steps_of_train(device):
-    """A generator that takes train.py's own training step at each next()."""
-    devices.tune_cpu()
-    precision = devices.best_precision(device) if train.PRECISION == "auto" else torch.float32
-    images, labels = train.load_mnist(train=True, device=device)
-    model = myCNN().to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=True)
+def steps_of_train(device, undone=None):
+    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone."""
+    if undone == "freed memory kept":
+        torch.set_flush_denormal(True)
+    else:
+        devices.tune_cpu()
+    if undone == "denormals flushed":
+        torch.set_flush_denormal(False)
+    precision = torch.float32 if undone == "bfloat16" else devices.best_precision(device)
+    network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
+    layout = torch.contiguous_format if undone == "channels_last" else torch.channels_last
+    model = network().to(device, memory_format=layout).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=undone != "Adam fused")
     scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)
     while True:
-        for batch in torch.randperm(len(images), device=device).split(train.BATCH_SIZE):
-            train.train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
+        for images, labels in batches(device, undone):
+            train.train_step(model, optimizer, scheduler, images, labels, precision)
             yield
 
 
+def batches(device, undone):
+    """An epoch's batches, on the device: a generator of (uint8 images, labels)."""
+    if undone == "the digits in one tensor":
+        data = MNIST(train.DATA_DIR, train=True, transform=PILToTensor())
+        for images, labels in DataLoader(data, train.BATCH_SIZE, shuffle=True):
+            yield images.to(device), labels.to(device)
+    else:
+        images, labels = train.load_mnist(train=True, device=device)
+        for batch in torch.randperm(len(images), device=device).split(train.BATCH_SIZE):
+            yield images[batch], labels[batch]
+
+
 def peak_memory():
-    """The most memory this process has had, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB, on Linux
+    """The most memory this process has had, in GB, from Linux; ru_maxrss would count the parent's too."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e6
 
 
-def work(connection, settings, batch_size):
+def work(connection, settings, undone, batch_size):
     """A process that trains one way: it takes as many steps as it is sent, and sends back (seconds, GB at the peak)."""
     device = devices.best_device()
     imported = peak_memory()
     torch.manual_seed(0)
-    with mock.patch.multiple(train, BATCH_SIZE=batch_size, **(settings or {})):
-        steps = steps_of_the_report(device) if settings is None else steps_of_train(device)
+    with mock.patch.multiple(train, BATCH_SIZE=batch_size, **settings):
+        steps = steps_of_the_report(device) if undone == "everything" else steps_of_train(device, undone)
         while count := connection.recv():
             start = time.perf_counter()
             for _ in range(count):
@@ -106,12 +130,12 @@ def work(connection, settings, batch_size):
 
 
 class Worker:
-    """A process that trains one way."""
+    """A process that trains one way: with settings for train.py, and one of the CHANGES, or "everything", undone."""
 
-    def __init__(self, settings, batch_size=64):
+    def __init__(self, settings, undone=None, batch_size=64):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, settings, batch_size), daemon=True)
+        self.process = context.Process(target=work, args=(other, settings, undone, batch_size), daemon=True)
         self.process.start()
 
     def step(self, count):
@@ -175,21 +199,38 @@ step = train.train_step
 train.train_step = lambda *arguments: (step(*arguments), os._exit(0))
 train.main()
 """
+TEST_MEMORY = """
+import sys, torch
+peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+imported = peak()
+import test
+test.main([sys.argv[1]])
+print((peak() - imported) / 1e6)
+"""
 
 
 def main():
-    """Measure everything and print three tables, in Markdown."""
+    """Measure everything and print the tables, in Markdown."""
     device = devices.best_device()
     precision = devices.best_precision(device)
     print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
-    rounds = len(WAYS) * (1 + ROUNDS) + len(BATCH_SIZES)
-    with tqdm(total=rounds, disable=None, leave=False) as bar:
-        workers = {way: Worker(settings) for way, settings in WAYS.items()}
-        for way, worker in workers.items():
-            bar.set_description(f"1,000 steps: {way}")
-            worker.step(WARM_UP)
+    changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
+    ways = {  # settings for train.py, what is undone, steps to warm up
+        "the report's way": ({}, "everything", WARM_UP),
+        "train.py, the report's recipe": (REPORT_RECIPE, None, WARM_UP),
+        "train.py, its own recipe": ({}, None, SHORT_WARM_UP),
+    }
+    for change in changes:
+        steps = WARM_UP if change == "denormals flushed" else SHORT_WARM_UP
+        ways[f"train.py without: {change}"] = (REPORT_RECIPE, change, steps)
+    with tqdm(total=len(ways) * (1 + ROUNDS) + len(BATCH_SIZES), disable=None, leave=False) as bar:
+        workers = {}
+        for way, (settings, undone, steps) in ways.items():
+            bar.set_description(f"{steps:,} steps: {way}")
+            workers[way] = Worker(settings, undone)
+            workers[way].step(steps)
             bar.update()
-        times, memory = {way: [] for way in WAYS}, {}
+        times, memory = {way: [] for way in ways}, {}
         for _ in range(ROUNDS):
             for way, worker in workers.items():
                 bar.set_description(f"timing: {way}")
@@ -201,7 +242,7 @@ def main():
         by_size = {}
         for size in BATCH_SIZES:
             bar.set_description(f"batch size {size}")
-            worker = Worker({}, size)
+            worker = Worker({}, batch_size=size)
             worker.step(10)
             by_size[size] = worker.step(max(10, 2000 // size))[0] / max(10, 2000 // size)
             worker.stop()
@@ -225,11 +266,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         save_parameters(myCNN(), Path(folder) / "epoch_00.npy")
         tested = min(time_of("test.py", folder) for _ in range(3))
+        output = subprocess.run(
+            [sys.executable, "-c", TEST_MEMORY, folder], cwd=train.ROOT, check=True, capture_output=True, text=True
+        ).stdout
     with tempfile.TemporaryDirectory() as folder:
         started = min(time_of("-c", FIRST_STEP, f"{folder}/{number}") for number in range(3))
     print("\n| from the start of the command | s |\n| --- | --- |")
     print(f"| python train.py, to the end of its first step | {started:.1f} |")
     print(f"| python test.py, one checkpoint tested, its picture drawn | {tested:.1f} |")
+    print(f"\npython test.py: {float(output.split()[-1]):.2f} GB at the peak above `import torch`")
 
 
 if __name__ == "__main__":
