@@ -213,6 +213,7 @@ def main():
     """Measure everything and print the tables, in Markdown."""
     device = devices.best_device()
     precision = devices.best_precision(device)
+    train.load_mnist(train=True, device=device)  # unpacks the archives, which the report's way does not
     print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
     changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
     ways = {  # settings for train.py, what is undone, steps to warm up
