@@ -103,13 +103,13 @@ def open_run(checkpoints, hyperparameters, model, optimizer, scheduler, precisio
         if run.state_file.exists():
             try:
                 run.load_state()
-                _check_room(checkpoints, settings, run.next_epoch)
             except DamagedState as damage:
                 print(f"{damage}: its epochs stay, and a new run starts", file=sys.stderr)
                 with _one_line_where_unwritable(checkpoints):
                     run.state_file.replace(folder / "training_state.damaged")
                     lock.release()
                     run.folder, lock = _new_run(checkpoints, settings)
+        _check_room(checkpoints, settings, run.next_epoch)
         if run.next_epoch == 0:
             run.save_state()  # from here to the last epoch's end there is one
         yield run
@@ -261,7 +261,7 @@ def _unfinished_run(checkpoints, settings):
 
 def _new_run(checkpoints, settings):
     """Make the next run, with settings.json in it: (folder, its lock)."""
-    _check_room(checkpoints, settings)
+    _check_room(checkpoints, settings)  # before a folder is made: a refused run leaves none
     number = max((int(path.name[4:]) for path in all_runs(checkpoints)), default=0) + 1
     while True:
         folder = checkpoints / f"run-{number:03d}"

@@ -143,6 +143,16 @@ def test_a_run_is_continued_where_there_is_room_for_the_epochs_left(interrupted,
     assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
 
 
+def test_a_run_stopped_before_its_first_state_asks_for_the_room_of_a_whole_run(interrupted, monkeypatch):
+    for path in (interrupted.CHECKPOINTS_DIR / "run-001").iterdir():
+        if path.name != "settings.json":
+            path.unlink()
+    usage = type(shutil.disk_usage("/"))(10**12, 10**12, 10**4)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="GB are free"):
+        interrupted.main()
+
+
 @pytest.mark.parametrize("save", [torch.save, lambda mark, path: path.write_bytes(pickle.dumps(mark))])
 def test_a_training_state_with_a_pickle_runs_no_code(interrupted, tmp_path, save):
     save(Mark(tmp_path / "mark"), interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt")
