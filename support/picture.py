@@ -116,7 +116,7 @@ def _draw_loss(axes, losses):
     else:
         axes.text(0.5, 0.5, "no training_log.csv in the folder", ha="center", transform=axes.transAxes)
     axes.set(xlabel="epoch", ylabel="training loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # one epoch, one tick
     axes.grid(alpha=0.3)
 
 
