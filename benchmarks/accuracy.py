@@ -33,17 +33,23 @@ RESULTS = FOLDER / "accuracy.csv"
 FIGURE = FOLDER / "accuracy.png"
 CHECKPOINTS = FOLDER / ".checkpoints"
 
+
+def squared_error(logits, labels):
+    """The mean squared difference of logits [N, 10] and one-hot labels, the loss that the report considered."""
+    return F.mse_loss(logits.float(), F.one_hot(labels, 10).float())
+
+
 REPORT = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 PLAIN = {"LR_SCHEDULE": "cosine", "AUGMENT": True, "LABEL_SMOOTHING": 0.0}
 ROWS = {
     "default": {},
     "report": REPORT,
-    "report, learning rate 0.01": REPORT | {"LEARNING_RATE": 0.01, "EPOCHS": 10},  # the lab report stops at 9 here
+    # At a constant rate a shorter run is the beginning of a longer one.
+    "report, learning rate 0.01": REPORT | {"LEARNING_RATE": 0.01, "EPOCHS": 10},
     "report, learning rate 0.0005": REPORT | {"LEARNING_RATE": 0.0005, "EPOCHS": 10},
     "report, learning rate 0.0001": REPORT | {"LEARNING_RATE": 0.0001, "EPOCHS": 10},
-    "report, squared error": REPORT
-    | {"EPOCHS": 3, "loss_function": lambda logits, labels: squared_error(logits, labels)},
-    "report, 40 epochs": REPORT | {"EPOCHS": 40},  # its first 10 and 20 are the shorter runs
+    "report, squared error": REPORT | {"loss_function": squared_error, "EPOCHS": 3},
+    "report, 40 epochs": REPORT | {"EPOCHS": 40},
     "default, 1 epoch": {"EPOCHS": 1},
     "default, 3 epochs": {"EPOCHS": 3},
     "default, 5 epochs": {"EPOCHS": 5},
@@ -52,11 +58,6 @@ ROWS = {
     "held-out, 10 epochs, float32": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1, "PRECISION": "float32"},
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
 }
-
-
-def squared_error(logits, labels):
-    """The mean squared difference of logits [N, 10] and one-hot labels, the loss that the report considered."""
-    return F.mse_loss(logits.float(), F.one_hot(labels, 10).float())
 
 
 def split_mnist(train_part, device, load_mnist=train.load_mnist):
