@@ -85,6 +85,16 @@ def test_the_picture_of_a_run_shows_its_name_settings_curves_and_surest_mistakes
     assert sure == sorted(sure, reverse=True)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 20])
+def test_the_epoch_axis_counts_whole_epochs_even_where_there_is_only_one(epochs):
+    axes = picture.Figure().subplots()
+    picture._draw_loss(axes, dict.fromkeys(range(epochs), 0.5))
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick.is_integer() for tick in ticks)
+
+
 def test_a_digit_is_read_the_same_alone_and_in_company(tested, test_digits):
     model = load_parameters(tested / "epoch_01.npy")
     images = test_digits[0][:100]
