@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from support.errors import UserError
 from support.files import atomic_write
@@ -27,7 +28,7 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         self.bn2 = nn.BatchNorm2d(dim2)
         self.conv3 = nn.Conv2d(dim2, dim3, kernel_size=3, stride=1, padding=1)
         self.bn3 = nn.BatchNorm2d(dim3)
-        self.fc1 = nn.Linear(dim3 * 7 * 7, dim4)
+        self.fc1 = LinearBeforeReLU(dim3 * 7 * 7, dim4)
         self.fc2 = nn.Linear(dim4, dim5)
         self.fc3 = nn.Linear(dim5, 10)
 
@@ -43,6 +44,38 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         x = F.relu(self.fc1(x.flatten(1)))
         x = F.relu(self.fc2(x))
         return self.fc3(x)
+
+
+class LinearBeforeReLU(nn.Linear):
+    """nn.Linear whose backward, on the CPU, computes only the outputs that have a gradient in some row of the batch.
+
+    ReLU lets none through to a unit that no row lights up, which of fc1's units are a third to three quarters.
+    """
+
+    def forward(self, x):
+        """Float [N, out] of x, float [N, in]."""
+        if x.device.type != "cpu":  # a GPU would have to wait for the list of units
+            return super().forward(x)
+        return _LinearBeforeReLU.apply(x, self.weight, self.bias)
+
+
+class _LinearBeforeReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        cast_weight = weight.to(x.dtype)  # as autocast would
+        ctx.save_for_backward(x, weight, cast_weight)
+        return F.linear(x, cast_weight, bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, cast_weight = ctx.saved_tensors
+        lit = grad.any(dim=0).nonzero().squeeze(1)
+        grad = grad.index_select(1, lit)
+        grad_x = grad @ cast_weight.index_select(0, lit)
+        grad_weight = torch.zeros_like(weight).index_add_(0, lit, (grad.t() @ x).to(weight.dtype))
+        grad_bias = weight.new_zeros(len(weight)).index_add_(0, lit, grad.sum(0, dtype=weight.dtype))
+        return grad_x, grad_weight, grad_bias
 
 
 def save_parameters(model, path):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
-from Model import myCNN, save_parameters
+from Model import LinearBeforeReLU, myCNN, save_parameters
 from support import device as devices
 
 WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
@@ -45,6 +45,7 @@ CHANGES = (  # what train.py does otherwise than the report; each is undone alon
     "Adam fused",
     "channels_last",
     "pooling before ReLU, gradients in one layout",
+    "fc1's gradients of lit units only",
     "bfloat16",
 )
 
@@ -62,6 +63,7 @@ class ReportCNN(myCNN):
 def steps_of_the_report(device):
     """A generator that takes a training step the report's way at each next()."""
     loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=ToTensor()), batch_size=64, shuffle=True)
+    LinearBeforeReLU.forward = torch.nn.Linear.forward
     model = ReportCNN().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     criterion = torch.nn.CrossEntropyLoss()
@@ -84,6 +86,8 @@ def steps_of_train(device, undone=None):
         devices.tune_cpu()
     if undone == "denormals flushed":
         torch.set_flush_denormal(False)
+    if undone == "fc1's gradients of lit units only":
+        LinearBeforeReLU.forward = torch.nn.Linear.forward
     precision = torch.float32 if undone == "bfloat16" else devices.best_precision(device)
     network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
     layout = torch.contiguous_format if undone == "channels_last" else torch.channels_last
