@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from unittest import mock
 
@@ -79,7 +80,8 @@ def steps_of_the_report(device):
 
 
 def steps_of_train(device, undone=None):
-    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone."""
+    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone, and gives
+    the network."""
     if undone == "freed memory kept":
         torch.set_flush_denormal(True)
     else:
@@ -97,7 +99,7 @@ def steps_of_train(device, undone=None):
     while True:
         for images, labels in batches(device, undone):
             train.train_step(model, optimizer, scheduler, images, labels, precision)
-            yield
+            yield model
 
 
 def batches(device, undone):
@@ -269,7 +271,9 @@ def main():
         print(f"| {size} | {seconds * 1e3:.1f} | {seconds * -(-60_000 // size):.1f} |")
 
     with tempfile.TemporaryDirectory() as folder:
-        save_parameters(myCNN(), Path(folder) / "epoch_00.npy")
+        with mock.patch.multiple(train, **REPORT_RECIPE):
+            *_, model = islice(steps_of_train(device), 500)
+        save_parameters(model, Path(folder) / "epoch_00.npy")
         tested = min(time_of("test.py", folder) for _ in range(3))
         output = subprocess.run(
             [sys.executable, "-c", TEST_MEMORY, folder], cwd=train.ROOT, check=True, capture_output=True, text=True

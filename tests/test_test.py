@@ -11,6 +11,7 @@ from PIL import Image
 import test
 import train
 from Model import load_parameters, myCNN, save_parameters
+from support import device as devices
 from support import picture
 from support.errors import UserError
 
@@ -101,6 +102,23 @@ def test_a_digit_is_read_the_same_alone_and_in_company(tested, test_digits):
     together = test.predict(model, images)
     alone = torch.cat([test.predict(model, image[None]) for image in images])
     assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_bfloat16_gives_the_answers_of_float32(tested, test_digits, monkeypatch):
+    model, images = load_parameters(tested / "epoch_01.npy"), test_digits[0]
+    answers = {}
+    for precision, close in ((torch.float32, 1.0), (torch.bfloat16, 0.0), (torch.bfloat16, 1.0)):
+        monkeypatch.setattr(devices, "best_precision", lambda device, precision=precision: precision)
+        monkeypatch.setattr(test, "CLOSE", close)
+        logits = test.predict(model, images)
+        assert logits.dtype == torch.float32
+        answers[precision, close] = logits.argmax(1)
+    assert not torch.equal(answers[torch.bfloat16, 0.0], answers[torch.float32, 1.0])
+    assert torch.equal(answers[torch.bfloat16, 1.0], answers[torch.float32, 1.0])
+
+
+def test_no_images_give_no_logits():
+    assert test.predict(myCNN([2, 3, 4, 5, 6]), torch.empty(0, 1, 28, 28, dtype=torch.uint8)).shape == (0, 10)
 
 
 def test_the_newest_run_is_taken_whatever_its_widths(tested, capsys):
