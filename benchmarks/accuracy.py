@@ -55,8 +55,9 @@ ROWS = {
     "default, 5 epochs": {"EPOCHS": 5},
     "held-out, 10 epochs, report": REPORT | {"EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment": PLAIN | {"EPOCHS": 10},
-    "held-out, 10 epochs, float32": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1, "PRECISION": "float32"},
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
+    "held-out, 2 epochs, float32": {"EPOCHS": 2, "PRECISION": "float32"},
+    "held-out, 2 epochs, bfloat16": {"EPOCHS": 2, "PRECISION": "bfloat16"},
 }
 
 

@@ -18,11 +18,11 @@ from support.handwriting import find_digits, image_files, load_grey
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory):
-    """A middling network that train.py trains in some 20 seconds."""
+    """A middling network that train.py trains in some 45 seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "CHECKPOINTS_DIR", tmp_path_factory.mktemp("checkpoints"))
         patch.setattr(train, "DIM_HIDDEN", [16, 32, 64, 128, 64])
-        patch.setattr(train, "EPOCHS", 3)
+        patch.setattr(train, "EPOCHS", 5)
         patch.setattr(train, "LR_SCHEDULE", "cosine")
         patch.setattr(train, "LEARNING_RATE", 0.003)
         train.main()
