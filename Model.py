@@ -49,7 +49,7 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
 class LinearBeforeReLU(nn.Linear):
     """nn.Linear whose backward, on the CPU, computes only the outputs that have a gradient in some row of the batch.
 
-    ReLU lets none through to a unit that no row lights up, which of fc1's units are a third to three quarters.
+    ReLU lets none through to a unit that no row lights up: in training, a quarter to three quarters of fc1's units.
     """
 
     def forward(self, x):
