@@ -250,7 +250,7 @@ def main():
         for size in BATCH_SIZES:
             bar.set_description(f"batch size {size}")
             worker = Worker({}, batch_size=size)
-            worker.step(10)
+            worker.step(max(10, 6400 // size))  # as many digits as SHORT_WARM_UP steps of 64
             by_size[size] = worker.step(max(10, 2000 // size))[0] / max(10, 2000 // size)
             worker.stop()
             bar.update()
