@@ -34,7 +34,7 @@ from support import device as devices
 
 WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
 SHORT_WARM_UP = 100
-ROUNDS, STEPS = 8, 12  # timed in turn
+ROUNDS, STEPS = 6, 12  # timed in turn
 STEPS_PER_EPOCH = 938
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 
@@ -250,7 +250,7 @@ def main():
         for size in BATCH_SIZES:
             bar.set_description(f"batch size {size}")
             worker = Worker({}, batch_size=size)
-            worker.step(max(10, 6400 // size))  # as many digits as SHORT_WARM_UP steps of 64
+            worker.step(max(10, 3200 // size))
             by_size[size] = worker.step(max(10, 2000 // size))[0] / max(10, 2000 // size)
             worker.stop()
             bar.update()
@@ -272,7 +272,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         with mock.patch.multiple(train, **REPORT_RECIPE):
-            *_, model = islice(steps_of_train(device), 500)
+            *_, model = islice(steps_of_train(device), 300)
         save_parameters(model, Path(folder) / "epoch_00.npy")
         tested = min(time_of("test.py", folder) for _ in range(3))
         output = subprocess.run(
