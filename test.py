@@ -32,8 +32,8 @@ CLOSE = 1.0  # between the two highest logits; bfloat16 was seen to change that 
 def predict(model, images):
     """Logits, float32 [N, 10], of images, uint8 [N, 1, 28, 28], on their device, in eval mode.
 
-    Where the hardware has bfloat16 it is used, and what it leaves close is computed again in float32: the answers are
-    float32's, whatever the machine.
+    Where the hardware has bfloat16 it is used, and what it leaves close is computed again in float32, so that the
+    answers are float32's.
     """
     model.eval()
 
