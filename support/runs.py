@@ -1,6 +1,7 @@
 """The run folders checkpoints/run-001, run-002, …: settings, log, training state; and the checks before a run."""
 
 import copy
+import csv
 import json
 import math
 import platform
@@ -71,6 +72,33 @@ def epoch_files(folder):
     """The saved epochs of a run: a dict from the epoch, counted from 0, to its parameter file, in order."""
     files = (path for path in folder.glob("epoch_*.npy") if path.stem[6:].isdigit())
     return {int(path.stem[6:]): path for path in sorted(files, key=lambda path: int(path.stem[6:]))}
+
+
+def is_run(path):
+    """Whether a path is a run's folder: one with epochs or, before its first one ends, with settings.json."""
+    return path.is_dir() and bool(epoch_files(path) or (path / "settings.json").exists())
+
+
+def newest_run(checkpoints):
+    """The folder of the newest run; a UserError where there is none."""
+    runs = all_runs(checkpoints)
+    if not runs:
+        raise UserError(f"no run in {shown(checkpoints)} yet: python train.py makes one")
+    return runs[-1]
+
+
+def best_epoch(folder):
+    """A run's best epoch and its parameter file: by accuracy.csv, or the last where that does not tell of all."""
+    epochs = epoch_files(folder)
+    if not epochs:
+        raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
+    try:
+        with (folder / "accuracy.csv").open(newline="") as file:
+            accuracies = {int(row["epoch"]): float(row["accuracy"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, TypeError, KeyError):
+        accuracies = {}
+    epoch = max(epochs, key=accuracies.get) if epochs.keys() <= accuracies.keys() else max(epochs)
+    return epoch, epochs[epoch]
 
 
 @contextmanager

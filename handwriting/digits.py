@@ -1,71 +1,8 @@
-"""Somebody's own digits, photographed or drawn, brought into MNIST's form."""
+"""Somebody's own digits on a grey picture, brought into MNIST's form."""
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
-
-from support.errors import UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-MAX_PIXELS = 50_000_000
-WORKING_SIDE = 1600  # pixels: larger images are scaled down to it before the ink is looked for
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns and only then refuses; load_grey refuses by MAX_PIXELS
-
-
-def image_files(paths):
-    """The image files that paths name, a list: a folder gives those in it, or itself where it has none."""
-    files = []
-    for path in paths:
-        files += (sorted(_images_in(path)) or [path]) if path.is_dir() else [path]
-    return files
-
-
-def _images_in(folder):
-    return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
-
-
-def load_grey(path):
-    """An image file as its grey picture: float array [height, width] in [0, 1], the longer side at most 1600 pixels.
-
-    EXIF rotation is applied, transparent parts become paper. Reads PNG, JPEG, BMP, WebP, GIF (the first frame) and
-    TIFF in grey, colour, palette, with alpha or 16 bit. Raises UserError, which names the file, where it can't be
-    read, has more than 50 megapixels or a side of fewer than 8 pixels.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UserError(f"{path} has {width} × {height} pixels: scale it down to 50 megapixels or less")
-            if min(width, height) < 8:
-                raise UserError(f"{path} has {width} × {height} pixels: a digit needs at least 8 × 8")
-            image.draft("L", (WORKING_SIDE, WORKING_SIDE))  # a JPEG is decoded at a fraction of its size
-            image = ImageOps.exif_transpose(image)
-            grey = _grey(image)
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not an image") from error
-    except Exception as error:  # noqa: BLE001 (a damaged image makes Pillow raise nearly anything)
-        raise UserError(f"{path} can't be read as an image ({error})") from error
-    if max(grey.shape) > WORKING_SIDE:
-        factor = WORKING_SIDE / max(grey.shape)
-        height, width = (max(8, round(side * factor)) for side in grey.shape)
-        grey = _resized(grey, height, width)
-    return np.clip(grey, 0, 1)
-
-
-def _grey(image):
-    """A Pillow image of any mode as a float array [height, width] in [0, 1]."""
-    if image.mode.startswith(("I", "F")):  # 16 bit, mostly
-        grey = np.asarray(image, dtype=np.float32)
-        return grey / (65535 if grey.max() > 255 else 255 if grey.max() > 1 else 1)
-    if image.has_transparency_data:
-        image = image.convert("LA")
-        grey, alpha = (np.asarray(band, dtype=np.float32) / 255 for band in image.split())
-        seen = alpha > 0.5
-        paper = 1.0 if not seen.any() or grey[seen].mean() < 0.5 else 0.0  # dark ink was drawn on light, light on dark
-        return grey * alpha + paper * (1 - alpha)
-    return np.asarray(image.convert("L"), dtype=np.float32) / 255
 
 
 def _resized(grey, height, width):
@@ -78,17 +15,24 @@ def find_digits(grey):
     """The digits in a grey picture, in MNIST's form and in reading order.
 
     grey: float array [height, width] in [0, 1], at least 8×8; pen dark on light or light on dark. Returns a list of
-    lines, from top to bottom, of digits, from left to right: uint8 arrays [28, 28], ink bright on black. It is empty
-    where there is no ink. A digit is brought into the form the way MNIST was made (LeCun et al., "Gradient-based
-    learning applied to document recognition", 1998): cut out, scaled with its aspect kept until the longer side has 20
-    pixels, anti-aliased, and centred by its centre of mass. A picture that is in this form already stays as it is.
+    lines, from top to bottom, of digits, from left to right: pairs of a box (top, left, bottom, right) in pixels and a
+    uint8 array [28, 28], ink bright on black. It is empty where there is no ink. A digit is brought into the form the
+    way MNIST was made (LeCun et al., "Gradient-based learning applied to document recognition", 1998): cut out, scaled
+    with its aspect kept until the longer side has 20 pixels, anti-aliased, and centred by its centre of mass. A picture
+    that is in this form already stays as it is.
     """
     if _is_mnist_like(grey):
-        return [[np.rint(grey * 255).astype(np.uint8)]]
+        return [[((0, 0, 28, 28), np.rint(grey * 255).astype(np.uint8))]]
     ink = _ink(grey)
     boxes = _digit_boxes(ink)
     lines = _reading_order([box for box, _ in boxes])
-    return [[_mnist_form(ink, *boxes[number]) for number in line] for line in lines]
+    return [[(_edges(boxes[number][0]), _mnist_form(ink, *boxes[number])) for number in line] for line in lines]
+
+
+def _edges(box):
+    """The (top, left, bottom, right) of a pair of slices."""
+    rows, columns = box
+    return rows.start, columns.start, rows.stop, columns.stop
 
 
 def _is_mnist_like(grey):

@@ -1,4 +1,7 @@
-"""The pictures: report.png of a run (curves, confusion matrix, misread digits), own_digits.png of what was read."""
+"""report.png of a run: accuracy and loss by epoch, the confusion matrix, the misread digits."""
+
+import csv
+import json
 
 import numpy as np
 from matplotlib.figure import Figure  # without pyplot: quicker to import, and it needs no screen
@@ -7,16 +10,16 @@ from matplotlib.patches import Rectangle
 from support.files import atomic_write
 
 MISREAD = 40  # digits shown at the most, in rows of 10
-PHOTOS, DIGITS = 20, 30  # shown at the most in own_digits.png, and on each photo; digits in rows of 10
 
 
-def draw_report(path, title, accuracies, losses, images, labels, probabilities):
-    """Draw a run to the PNG file `path`.
+def draw_report(folder, accuracies, images, labels, probabilities):
+    """Draw report.png in a run's folder, with what settings.json and training_log.csv there tell. Returns its path.
 
-    title: text, its first line the largest. accuracies: dict from epoch to accuracy in %, the best of which is marked.
-    losses: dict from epoch to training loss, may be empty. images: uint8 array [N, 28, 28], labels: int array [N],
-    probabilities: float array [N, 10], the best epoch's. Raises UserError where the file can't be written.
+    accuracies: dict from epoch to accuracy in %, the best of which is marked. images: uint8 array [N, 28, 28], labels:
+    int array [N], probabilities: float array [N, 10], the best epoch's. Raises UserError where the file can't be
+    written.
     """
+    title, losses = _title_and_losses(folder)
     best = max(accuracies, key=accuracies.get)
     predictions = probabilities.argmax(1)
     figure = Figure(figsize=(13, 11.5), dpi=100)
@@ -37,38 +40,10 @@ def draw_report(path, title, accuracies, losses, images, labels, probabilities):
     heading = f"Misread by epoch {best}: {count}   (what it is → what was read, how sure the network was)"
     figure.text(0.03, 0.412, heading, fontsize=12)
     _draw_misread(figure.add_axes((0.03, 0.01, 0.94, 0.393)), images, labels, probabilities, shown)
+    path = folder / "report.png"
     with atomic_write(path) as file:
         figure.savefig(file)
-
-
-def draw_own_digits(path, read):
-    """Draw what was read to the PNG file `path`: each photo, and beside it the digits as the network saw them.
-
-    read: a list of (name, float array [height, width] in [0, 1], uint8 array [N, 28, 28], the N answers, the N
-    probabilities). The first 20 photos are drawn. Raises UserError where the file can't be written.
-    """
-    shown = read[:PHOTOS]
-    rows = [max(2, -(-min(len(digits), DIGITS) // 10)) for _, _, digits, _, _ in shown]
-    figure = Figure(figsize=(13, sum(rows) * 1.25 + 0.3), dpi=100)
-    grid = figure.add_gridspec(
-        sum(rows), 14, left=0.01, right=0.99, bottom=0.01, top=1 - 0.35 / (sum(rows) * 1.25), hspace=0.5
-    )
-    first = 0
-    for (name, picture, digits, answers, probabilities), height in zip(shown, rows, strict=True):
-        axes = figure.add_subplot(grid[first : first + height, :4])
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        axes.set(xticks=[], yticks=[])
-        left_out = f" (the first {DIGITS} of {len(digits)} digits)" if len(digits) > DIGITS else ""
-        axes.set_title(name + left_out, fontsize=9, pad=3)
-        for number in range(min(len(digits), DIGITS)):
-            row, column = divmod(number, 10)
-            axes = figure.add_subplot(grid[first + row, 4 + column])
-            axes.imshow(digits[number], cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{answers[number]}   {probabilities[number]:.0%}", fontsize=10, pad=3)
-        first += height
-    with atomic_write(path) as file:
-        figure.savefig(file)
+    return path
 
 
 def _draw_misread(axes, images, labels, probabilities, shown):
@@ -141,3 +116,20 @@ def _draw_confusion(axes, labels, predictions, best):
                 )
     axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
     axes.set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread", fontsize=12)
+
+
+def _title_and_losses(folder):
+    """What a run's folder tells of its training: a title of two or three lines, and a dict from epoch to loss."""
+    try:
+        settings = json.loads((folder / "settings.json").read_text())
+        names = [f"{name} = {value}" for name, value in settings["hyperparameters"].items()]
+        half = (len(names) + 1) // 2
+        lines = [", ".join(names[:half]), ", ".join(names[half:] + [f"{settings['device']}, {settings['precision']}"])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # a run from elsewhere may lack it
+        lines = ["no settings.json in the folder"]
+    try:
+        with (folder / "training_log.csv").open(newline="") as file:
+            losses = {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, TypeError, KeyError):
+        losses = {}
+    return "\n".join([f"myCNN, {folder.name}", *lines]), losses
