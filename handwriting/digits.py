@@ -1,217 +1,181 @@
-"""Somebody's own digits on a grey picture, brought into MNIST's form."""
+"""What the finder saw on a picture -> its digits in MNIST's form, in lines."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from handwriting.finder import PAD, UNIT
 
-def _resized(grey, height, width):
-    """A float array scaled to [height, width] without aliasing."""
-    image = Image.fromarray(grey.astype(np.float32)).resize((width, height), Image.Resampling.HAMMING)
-    return np.asarray(image)
+CERTAIN = 0.4  # how sure the finder has to be of a digit
+OVERLAP = 0.4  # of the smaller of two boxes: with more, they are one digit
+SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
+MOST = 1000  # digits on a picture
+PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
+REACH = 1.35  # in halves of a box's side: no ink beyond it is the digit's
+SURE, ROW, COLUMN, HEIGHT, WIDTH, SCALE = range(6)  # what a found digit is: a row of these numbers
 
 
-def find_digits(grey):
-    """The digits in a grey picture, in MNIST's form and in reading order.
+def find_digits(picture, looks):
+    """The digits on a picture, in reading order: lines from top to bottom of (box, form, sure), left to right.
 
-    grey: float array [height, width] in [0, 1], at least 8×8; pen dark on light or light on dark. Returns a list of
-    lines, from top to bottom, of digits, from left to right: pairs of a box (top, left, bottom, right) in pixels and a
-    uint8 array [28, 28], ink bright on black. It is empty where there is no ink. A digit is brought into the form the
-    way MNIST was made (LeCun et al., "Gradient-based learning applied to document recognition", 1998): cut out, scaled
-    with its aspect kept until the longer side has 20 pixels, anti-aliased, and centred by its centre of mass. A picture
-    that is in this form already stays as it is.
+    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it. A box is (top, left, bottom, right) in
+    pixels, a form a uint8 array [28, 28], ink bright on black, and sure how sure the finder is, from 0 to 1. The list
+    is empty where there are no digits.
     """
-    if _is_mnist_like(grey):
-        return [[((0, 0, 28, 28), np.rint(grey * 255).astype(np.uint8))]]
-    ink = _ink(grey)
-    boxes = _digit_boxes(ink)
-    lines = _reading_order([box for box, _ in boxes])
-    return [[(_edges(boxes[number][0]), _mnist_form(ink, *boxes[number])) for number in line] for line in lines]
+    found = _of_one_size(_apart(np.concatenate([_centres(number, *look) for number, look in enumerate(looks)])))
+    image = Image.fromarray(picture)
+    forms = [_form(image, looks[int(digit[SCALE])], digit, found) for digit in found]
+    lines = _lines(found[[form is not None for form in forms]])
+    by_place = {tuple(digit): form for digit, form in zip(found, forms, strict=True)}
+    return [[(_box(digit), by_place[tuple(digit)], digit[SURE]) for digit in line] for line in lines]
 
 
-def _edges(box):
-    """The (top, left, bottom, right) of a pair of slices."""
-    rows, columns = box
-    return rows.start, columns.start, rows.stop, columns.stop
+def _box(digit):
+    down, across = digit[HEIGHT] / 2, digit[WIDTH] / 2
+    return digit[ROW] - down, digit[COLUMN] - across, digit[ROW] + down, digit[COLUMN] + across
 
 
-def _is_mnist_like(grey):
-    """Whether a picture is 28×28, bright on black, at most 20×20 of ink, centred by its mass."""
-    if grey.shape != (28, 28) or grey.max() < 0.3 or np.median(grey) > 0:
-        return False
-    rows, columns = (np.flatnonzero(grey.any(axis)) for axis in (1, 0))
-    centre = np.array(ndimage.center_of_mass(grey))
-    return max(np.ptp(rows), np.ptp(columns)) < 20 and abs(centre - 14).max() < 1.5
+def _centres(number, scale, maps, shape):
+    """The digits whose centres stand out in the maps of one scale, as rows of numbers, float [N, 6]."""
+    sure = maps[0]
+    rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > CERTAIN))
+    heights, widths = np.exp(maps[2:4, rows, columns])
+    y, x = (2 * rows + 1 - PAD) / scale, (2 * columns + 1 - PAD) / scale
+    found = np.stack([sure[rows, columns], y, x, heights / scale, widths / scale, np.full(len(rows), number)], axis=1)
+    return found[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])]
 
 
-def _ink(grey):
-    """How much ink there is at each pixel: about 1 in a stroke, 0 on paper; all 0 where there is none."""
-    smooth = ndimage.gaussian_filter(grey, max(grey.shape) / 1000)
-    # Paper is the plane that most pixels are near; ink is the minority on one side of it.
-    residual = smooth - _plane(smooth)
-    if (residual**3).mean() < 0:
-        smooth = 1 - smooth
-    # Whatever is wider than a stroke is paper, light or in the shadow: an opening keeps it, and is taken off.
-    scale = min(1, 200 / max(grey.shape))
-    small = ndimage.zoom(smooth, scale, order=1) if scale < 1 else smooth
-    window = max(3, round(0.3 * max(small.shape)))
-    paper = ndimage.gaussian_filter(ndimage.grey_opening(small, (window, window), mode="nearest"), 1)
-    if scale < 1:
-        paper = ndimage.zoom(paper, np.array(grey.shape) / paper.shape, order=1)
-    # Ink takes away a share of the light there is, so that in the shadow it stands out less: divide by the light.
-    ink = np.clip(smooth - paper, 0, None) / np.maximum(1 - paper, 0.3)
-    threshold = _otsu(ink)
-    noise = np.median(np.abs(ink - np.median(ink)))
-    stroke, ground = ink[ink > threshold], np.median(ink)
-    if not len(stroke) or np.median(stroke) - ground < max(0.08, 6 * noise):
+def _apart(found):
+    """The digits without those that overlap a surer one."""
+    found = found[np.argsort(-found[:, SURE], kind="stable")][: 4 * MOST]
+    boxes = np.stack(_box(found.T))
+    areas = found[:, HEIGHT] * found[:, WIDTH]
+    left, kept = np.ones(len(found), bool), []
+    for number in range(len(found)):
+        if left[number] and len(kept) < MOST:
+            kept.append(number)
+            sides = np.minimum(boxes[2:], boxes[2:, number, None]) - np.maximum(boxes[:2], boxes[:2, number, None])
+            left &= np.clip(sides, 0, None).prod(0) <= OVERLAP * np.minimum(areas, areas[number])
+    return found[kept]
+
+
+def _of_one_size(found):
+    """The digits without those much smaller or larger than the others: the middle one by size and by certainty."""
+    if not len(found):
+        return found
+    sizes = found[:, [HEIGHT, WIDTH]].max(1)
+    order = np.argsort(sizes)
+    weights = np.cumsum((found[:, SURE] * sizes)[order])
+    middle = sizes[order][np.searchsorted(weights, weights[-1] / 2)]
+    return found[(sizes > SIZES[0] * middle) & (sizes < SIZES[1] * middle)]
+
+
+def _form(image, look, digit, found):
+    """One of the digits found on an image as MNIST has it, uint8 [28, 28], or None where it has no ink."""
+    scale, maps, _ = look
+    size = max(digit[HEIGHT], digit[WIDTH])
+    top, left, bottom, right = _box(digit)
+    margin = MARGIN * size
+    top, left = max(0, top - margin), max(0, left - margin)
+    bottom, right = min(image.height, bottom + margin), min(image.width, right + margin)
+    fine = min(PATCH / size, 6)
+    height, width = max(8, round((bottom - top) * fine)), max(8, round((right - left) * fine))
+    patch = image.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+    patch = np.asarray(patch, dtype=np.float32) / 255
+    y = top + (np.arange(height, dtype=np.float32)[:, None] + 0.5) * ((bottom - top) / height)
+    x = left + (np.arange(width, dtype=np.float32) + 0.5) * ((right - left) / width)
+    ink, down, across = _sampled(maps[[1, 4, 5]], (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
+    # Ink is the digit's whose centre is nearest to where the ink says that its own is.
+    y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
+    near = found[np.abs(found[:, [ROW, COLUMN]] - digit[[ROW, COLUMN]]).max(1) < 2 * size + 1]
+    distances = (y[..., None] - near[:, ROW]) ** 2 + (x[..., None] - near[:, COLUMN]) ** 2
+    own = distances.min(-1) >= (y - digit[ROW]) ** 2 + (x - digit[COLUMN]) ** 2 - 1e-6
+    strokes = _strokes(patch, ink, own)
+    mask = strokes > 0.3
+    if mask.sum() < 8:
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return _mnist_form(strokes[box], mask[box])
+
+
+def _sampled(maps, rows, columns):
+    """Maps, float [C, H, W], between their pixels, at all pairs of rows [h, 1] and columns [w]: float [C, h, w]."""
+    first_row, first_column = int(max(0, rows.min())), int(max(0, columns.min()))
+    maps = maps[:, first_row : int(rows.max()) + 2, first_column : int(columns.max()) + 2]
+    at = np.broadcast_arrays(rows - first_row, columns - first_column)
+    return np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in maps])
+
+
+def _strokes(patch, ink, own):
+    """How much ink there is at each pixel of a patch, float [h, w] in [0, 1], of the digit's own.
+
+    patch: float [h, w, 3]; ink: the finder's, float [h, w] in [0, 1], which is not as sharp; own: bool [h, w]. Ink lies
+    on the line from the colour of the paper around to the colour of the pen.
+    """
+    free = ink < 0.15
+    if free.sum() < 10:
+        free = ink <= np.quantile(ink, 0.4)
+    weights = _blurred(free.astype(np.float32)) + 1e-4
+    paper = np.stack([_blurred(colour * free) for colour in np.moveaxis(patch, 2, 0)], axis=2) / weights[..., None]
+    difference = patch - paper
+    strong = ink > max(0.5, 0.7 * ink[own].max(initial=0))
+    if not strong.any():
         return np.zeros_like(ink)
-    return np.clip((ink - ground - 2 * noise) / (np.percentile(stroke, 60) - ground - 2 * noise), 0, 1)
+    pen = np.median(difference[strong], axis=0)
+    strength = (pen**2).sum()
+    if strength < 1e-4:
+        return np.zeros_like(ink)
+    return np.clip(difference @ pen / strength, 0, 1) * np.clip(ink / 0.35, 0, 1) * own
 
 
-def _plane(grey):
-    """The plane z = a + b·row + c·column nearest to most pixels: least squares, the farthest left out in turn."""
-    step = max(1, max(grey.shape) // 100)
-    values = grey[::step, ::step]
-    rows, columns = np.indices(values.shape)
-    terms = np.stack([np.ones(values.size), rows.ravel(), columns.ravel()], axis=1)
-    near = np.ones(values.size, bool)
-    for _ in range(10):
-        plane = np.linalg.lstsq(terms[near], values.ravel()[near], rcond=None)[0]
-        distance = np.abs(terms @ plane - values.ravel())
-        near = distance <= np.quantile(distance, 0.6)
-    rows, columns = np.ogrid[: grey.shape[0], : grey.shape[1]]
-    return plane[0] + plane[1] * rows / step + plane[2] * columns / step
+def _blurred(values):
+    return ndimage.uniform_filter(ndimage.uniform_filter(values, 19), 19)
 
 
-def _otsu(values):
-    """The threshold that parts values best into two classes (Otsu, 1979)."""
-    counts, edges = np.histogram(values, 256)
-    centres = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
-    mean_above = (np.sum(counts * centres) - np.cumsum(counts * centres)) / np.maximum(above, 1)
-    return centres[np.argmax(below * above * (mean_below - mean_above) ** 2)]
+def _mnist_form(ink, mask):
+    """A digit cut out, float [h, w] in [0, 1], and where its ink is, bool, as MNIST has it: uint8 [28, 28].
 
-
-def _digit_boxes(ink):
-    """The digits in the ink: a list of (box, mask of the digit within the box); a box is a pair of slices.
-
-    Specks, ruled lines and the paper's edge are left out; the parts of a broken digit are joined.
+    Made as MNIST was (LeCun et al., "Gradient-based learning applied to document recognition", 1998): scaled with its
+    aspect kept until the longer side has 20 pixels, anti-aliased, and centred by its centre of mass.
     """
-    height, width = ink.shape
-    mask = ink > 0.3
-    # A ruled line spans the page and is thin; what crosses it stays.
-    for along, across in ((1, 0), (0, 1)):
-        length = mask.shape[along]
-        run = _opened(~_opened(~mask, length // 20 + 1, along), int(0.85 * length), along)  # gaps closed first
-        line = run & ~_opened(run, max(3, mask.shape[across] // 25), across)
-        crossed = ndimage.maximum_filter1d(mask & ~line, 5, axis=across)
-        mask = mask & (~line | crossed)
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
-    boxes = ndimage.find_objects(parts)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-
-    def extent(box):
-        return box[0].stop - box[0].start, box[1].stop - box[1].start
-
-    def touches(box):
-        return box[0].start == 0 or box[1].start == 0 or box[0].stop == height or box[1].stop == width
-
-    inner = max((extent(box)[0] for box in boxes if not touches(box)), default=0)  # the tallest well inside
-
-    def is_stray(number):
-        tall, wide = extent(boxes[number])
-        is_line = (wide > 5 * tall and wide > 0.3 * width) or (tall > 15 * wide and tall > 0.8 * height)
-        spans = tall > 0.9 * height or wide > 0.9 * width
-        is_edge = spans and (sizes[number] < 0.15 * tall * wide or max(tall, wide) > 8 * min(tall, wide))
-        is_cut_off = inner > 0.5 * tall
-        return is_line or (touches(boxes[number]) and (is_cut_off or (is_edge and inner > 0.05 * height)))
-
-    # A stroke may be faint in places, but not everywhere.
-    darkest = ndimage.maximum(ink, parts, range(1, count + 1))
-    kept = [number for number in range(count) if darkest[number] > 0.5 and not is_stray(number)]
-    if not kept:
-        return []
-    tallest = max(extent(boxes[number])[0] for number in kept)
-    groups = [[number] for number in kept if sizes[number] > 4 and max(extent(boxes[number])) > 0.08 * tallest]
-    joined = True
-    while joined:
-        joined = False
-        for one in groups:
-            for other in groups:
-                if one is not other and _belong_together(_union(boxes, one), _union(boxes, other), tallest):
-                    one.extend(other)
-                    groups.remove(other)
-                    joined = True
-                    break
-            if joined:
-                break
-    found = [(_union(boxes, group), group) for group in groups]
-    return [
-        (box, np.isin(parts[box], np.array(group) + 1))
-        for box, group in found
-        if extent(box)[0] > 0.3 * tallest  # lower ones are dirt
-    ]
-
-
-def _opened(mask, length, axis):
-    """A mask without what is shorter than a length along an axis."""
-    return ndimage.maximum_filter1d(
-        ndimage.minimum_filter1d(mask, length, axis), length, axis, origin=-(1 - length % 2)
-    )
-
-
-def _union(boxes, group):
-    """The box around the boxes of a group."""
-    rows, columns = zip(*(boxes[number] for number in group), strict=True)
-    return tuple(slice(min(s.start for s in side), max(s.stop for s in side)) for side in (rows, columns))
-
-
-def _belong_together(one, other, tallest):
-    """Whether two boxes are parts of one digit: one above the other and close, nested, or corner to corner."""
-    shared = [min(a.stop, b.stop) - max(a.start, b.start) for a, b in zip(one, other, strict=True)]
-    heights, widths = ([box[axis].stop - box[axis].start for box in (one, other)] for axis in (0, 1))
-    together = sum(heights) - shared[0]
-    is_above = shared[1] > 0.4 * min(widths) and shared[0] > -0.15 * tallest and together <= 1.7 * tallest
-    is_at_corner = min(shared) > -0.06 * tallest and 1.3 * max(heights) < together <= 1.2 * tallest
-    return is_above or is_at_corner
-
-
-def _reading_order(boxes):
-    """The numbers of boxes in lines from top to bottom, each from left to right."""
-    lines = []
-    for number in sorted(range(len(boxes)), key=lambda n: boxes[n][0].start + boxes[n][0].stop):
-        rows = boxes[number][0]
-        middle = (rows.start + rows.stop) / 2
-        for line in lines:
-            if any(boxes[n][0].start < middle < boxes[n][0].stop for n in line):
-                line.append(number)
-                break
-        else:
-            lines.append([number])
-    return [sorted(line, key=lambda n: boxes[n][1].start) for line in lines]
-
-
-def _mnist_form(ink, box, mask):
-    """One digit as MNIST has it: uint8 [28, 28]."""
-    margin = 2
-    near = ndimage.binary_dilation(np.pad(mask, margin), iterations=margin)
-    rows, columns = box
-    around = np.pad(ink, margin)[rows.start : rows.stop + 2 * margin, columns.start : columns.stop + 2 * margin]
-    digit = np.where(near, around, 0)[margin:-margin, margin:-margin]
-    scale = 20 / max(digit.shape)
+    scale = 20 / max(ink.shape)
     # A pen's stroke, four times the mean distance to its edge, is thickened to MNIST's least where it is thinner.
     thickness = 4 * ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean() - 1
     missing = round((1.8 - thickness * scale) / scale)
     if missing > 0:
-        digit = ndimage.grey_dilation(np.pad(digit, missing), (missing + 1, missing + 1))
-        scale = 20 / max(digit.shape)
-    height, width = (max(1, round(side * scale)) for side in digit.shape)
-    small = _resized(digit, height, width)
-    small = np.clip(small / max(np.percentile(small[small > 0.1], 90), 0.1), 0, 1)
+        ink = ndimage.grey_dilation(np.pad(ink, missing), (missing + 1, missing + 1))
+        scale = 20 / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    small = np.asarray(Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.HAMMING))
+    small = np.clip(small / max(np.percentile(small[small > 0.1], 90), 0.1), 0, 1) if small.max() > 0.1 else small
     centre = ndimage.center_of_mass(small)
     form = np.zeros((28, 28), np.float32)
     top, left = (int(np.clip(round(14 - c), 0, 28 - side)) for c, side in zip(centre, small.shape, strict=True))
     form[top : top + height, left : left + width] = small
     return np.rint(form * 255).astype(np.uint8)
+
+
+def _lines(digits):
+    """Digits, float [N, 6], in lines from top to bottom, each from left to right: a list of lists of them."""
+    if not len(digits):
+        return []
+    height = np.median(digits[:, HEIGHT])
+    down = digits[:, None, ROW] - digits[:, ROW]  # of one digit from another
+    across = digits[:, None, COLUMN] - digits[:, COLUMN]
+    beside = (across > 0.3 * height) & (across < 4 * height) & (np.abs(down) < 0.6 * height)
+    slope = np.median(down[beside] / across[beside]) if beside.any() else 0
+    lines = []
+    for digit in digits[np.argsort(digits[:, COLUMN])]:
+        best = None
+        for line in lines:
+            last = line[-1]
+            climbed = digit[ROW] - last[ROW] - slope * (digit[COLUMN] - last[COLUMN])
+            shared = (digit[HEIGHT] + last[HEIGHT]) / 2 - abs(climbed)
+            if shared > 0.35 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or abs(climbed) < best[0]):
+                best = abs(climbed), line
+        if best:
+            best[1].append(digit)
+        else:
+            lines.append([digit])
+    return sorted(lines, key=lambda line: np.mean([digit[ROW] - slope * digit[COLUMN] for digit in line]))

@@ -3,7 +3,7 @@
 import sys
 
 from handwriting.photo import image_files, load_photo
-from handwriting.picture import draw_own_digits
+from handwriting.picture import PHOTOS, draw_own_digits
 from handwriting.reader import read
 from support.errors import UserError
 from support.runs import shown
@@ -34,7 +34,10 @@ def read_images(paths, logits_of, folder):
             print(
                 f"{path}: {' '.join(str(digit.answer) for digit in line)}   {', '.join(map(_sure, line))}", flush=True
             )
-        drawn.append((path.name, picture, reading))
+        if reading.turned:
+            print(f"{path}: read turned by {reading.turned}°")
+        if len(drawn) < PHOTOS:
+            drawn.append((path.name, picture, reading))
     if drawn:
         draw_own_digits(folder / "own_digits.png", drawn)
         print(f"pictures in {shown(folder / 'own_digits.png')}")

@@ -1,11 +1,17 @@
 """A picture, and a function from digits to logits -> what is written on it."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from handwriting.digits import find_digits
+from handwriting.finder import load_finder, look
+
+TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
+TURNED_DIGITS, TURNED_SURER = 8, 1.25  # a page is turned for so many digits, so much surer than upright
 
 
 @dataclass
@@ -30,16 +36,57 @@ class Reading:
     turned: int = 0  # degrees, clockwise, by which the picture had to be turned to be read: 0, 90, 180 or 270
 
 
+@functools.cache
+def _finder():
+    return load_finder()
+
+
 def read(picture, logits_of):
     """Read a picture, as a Reading.
 
     picture: uint8 array [height, width, 3], RGB, each side at least 8. logits_of: a function from digits, a uint8
     tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
     """
-    found = find_digits(picture.mean(axis=2, dtype=np.float32) / 255)
-    forms = [form for line in found for _, form in line]
+    if _is_mnists(picture):
+        found = [[((0, 0, 28, 28), picture[..., 0], 1.0)]]
+        return Reading(_answered(found, logits_of)[0])
+    lines, best = _read_upright(picture, logits_of)
+    turns = 0
+    if max(picture.shape) >= TURNED_SIDE:
+        for quarter in (1, 2, 3):
+            turned = np.ascontiguousarray(np.rot90(picture, -quarter))
+            its_lines, sureness = _read_upright(turned, logits_of)
+            if sum(map(len, its_lines)) >= TURNED_DIGITS and sureness > (best if turns else TURNED_SURER * best):
+                lines, best, turns = its_lines, sureness, quarter
+    height, width = picture.shape[:2]
+    for digit in (digit for line in lines for digit in line):
+        for quarter in range(turns, 0, -1):
+            top, left, bottom, right = digit.box
+            side = height if quarter % 2 else width
+            digit.box = side - right, top, side - left, bottom
+    return Reading(lines, 90 * turns)
+
+
+def _read_upright(picture, logits_of):
+    return _answered(find_digits(picture, look(_finder(), picture)), logits_of)
+
+
+def _answered(found, logits_of):
+    """Lines of (box, form, sure) as lines of Digit, and how sure of them all finder and network are together."""
+    forms = [form for line in found for _, form, _ in line]
     if not forms:
-        return Reading([])
-    logits = logits_of(torch.from_numpy(np.stack(forms)).unsqueeze(1))
-    probabilities = iter(logits.float().softmax(1).cpu().numpy())
-    return Reading([[Digit(box, form, next(probabilities)) for box, form in line] for line in found])
+        return [], 0.0
+    probabilities = logits_of(torch.from_numpy(np.stack(forms)).unsqueeze(1)).float().softmax(1).cpu().numpy()
+    each = iter(probabilities)
+    lines = [[Digit(box, form, next(each)) for box, form, _ in line] for line in found]
+    sure = np.array([sure for line in found for _, _, sure in line])
+    return lines, float((sure * probabilities.max(1) ** 2).sum())
+
+
+def _is_mnists(picture):
+    """Whether a picture has MNIST's form already: 28×28, grey, bright on black, ink of at most 20×20 in the middle."""
+    if picture.shape != (28, 28, 3) or np.ptp(picture, axis=2).any() or picture.max() < 80 or np.median(picture) > 0:
+        return False
+    rows, columns = (np.flatnonzero(picture.any((axis, 2))) for axis in (1, 0))
+    centre = np.array(ndimage.center_of_mass(picture[..., 0]))
+    return max(np.ptp(rows), np.ptp(columns)) < 20 and abs(centre - 14).max() < 1.5

@@ -1,0 +1,109 @@
+"""The finder: a small network that sees where digits are on a picture, and which ink is whose.
+
+python -m handwriting.finder trains it on pages made of MNIST's training digits and writes finder.npy; run again after
+an interruption, it goes on. After Zhou et al., "Objects as Points", 2019 (a map of centres, and sizes read
+off there), with a vote of each pixel for its digit's centre as in Cheng et al., "Panoptic-DeepLab", 2020.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from support.files import atomic_write
+
+WEIGHTS = Path(__file__).parent / "finder.npy"
+WIDTHS = (24, 40, 56, 80)  # at strides 2, 4, 8, 16
+UNIT = 16  # pixels: of the votes
+PAD = 16  # pixels: by which a picture's border is repeated around it
+
+
+class Finder(nn.Module):
+    """Pictures, float [N, 3, H, W] in [0, 1], H and W multiples of 16 -> float [N, 6, H / 2, W / 2].
+
+    The six maps: the logit of a digit's centre, the logit of its ink, the logarithms of its height and its width in
+    pixels, and the way from here to the centre, down and to the right, in units of 16 pixels.
+    """
+
+    def __init__(self):
+        super().__init__()
+        a, b, c, d = WIDTHS
+        self.down = nn.ModuleList(
+            [
+                nn.Sequential(_layer(3, a, 5, stride=2), _layer(a, a)),
+                nn.Sequential(_layer(a, b, stride=2), _layer(b, b)),
+                nn.Sequential(_layer(b, c, stride=2), _layer(c, c)),
+                nn.Sequential(_layer(c, d, stride=2), _layer(d, d, dilation=2), _layer(d, d, dilation=4), _layer(d, d)),
+            ]
+        )
+        self.side = nn.ModuleList([nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)])
+        self.up = nn.ModuleList([_layer(c, c), _layer(b, b), _layer(a, a)])
+        self.head = nn.Sequential(_layer(a, a), nn.Conv2d(a, 6, 1))
+
+    def forward(self, x):
+        x = 2 * x - 1
+        passed = []
+        for down in self.down:
+            x = down(x)
+            passed.append(x)
+        for side, up, earlier in zip(self.side, self.up, passed[-2::-1], strict=True):
+            x = F.interpolate(side(x), scale_factor=2, mode="bilinear", align_corners=False)
+            x = up(x + earlier)
+        return self.head(x)
+
+
+def _layer(inputs, outputs, kernel=3, stride=1, dilation=1):
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def save_weights(finder):
+    """Write finder.npy: one structured record, as the parameter files of myCNN, in half precision."""
+    state = {name: t.numpy() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")}
+    record = np.empty((), [(name, "<f2", values.shape) for name, values in state.items()])
+    for name, values in state.items():
+        record[name] = values
+    with atomic_write(WEIGHTS) as file:
+        np.save(file, record, allow_pickle=False)
+
+
+def load_finder():
+    """The trained Finder of finder.npy, on the CPU, in eval mode."""
+    record = np.load(WEIGHTS, allow_pickle=False)
+    finder = Finder()
+    weights = {name: torch.from_numpy(record[name].astype(np.float32)) for name in record.dtype.names}
+    finder.load_state_dict(weights, strict=False)  # without BatchNorm's counters
+    return finder.eval().to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def look(finder, picture):
+    """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of two apart.
+
+    Returns a list of (scale, maps, (height, width)): maps is a float32 array [6, rows, columns] as Finder gives it, the
+    first two as probabilities; the middle of row r lies at (2 r + 1 - PAD) / scale in the picture, and so do columns.
+    """
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    scale = 1.0 if longer > 800 else 2.0 if longer > 60 else 3.0
+    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+    looks = []
+    while True:
+        size = [max(8, round(side * scale)) for side in (height, width)]
+        x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        right, bottom = (PAD + -side % 16 for side in (size[1], size[0]))
+        x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
+        maps = finder(x)[0]
+        maps[:2] = maps[:2].sigmoid()
+        looks.append((scale, maps.numpy(), (height, width)))
+        if max(size) <= 48:
+            return looks
+        scale /= 2
+
+
+if __name__ == "__main__":
+    from handwriting.learning import learn
+
+    learn()

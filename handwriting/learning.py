@@ -1,0 +1,137 @@
+"""How the finder learns: pages of MNIST's training digits, what it should say of them, and the training loop."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
+from handwriting.pages import Page, PageDigit, make_page
+from support import device as devices
+from support.files import atomic_write
+
+SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
+STEPS = 6000
+BATCH_SIZE = 16  # pages
+SIDE = 256  # of a page, in pixels
+LEARNING_RATE = 0.004  # of AdamW, at its peak
+SEED = 0
+
+
+def targets(page):
+    """What the finder should say of a Page, padded to SIDE: float32 [8, SIDE / 2, SIDE / 2].
+
+    Centres (1 in the middle, falling around), ink, log height, log width, the votes down and right; then where a
+    centre counts, and where sizes do. Digits that are half seen, too small or too large count neither way.
+    """
+    maps = np.zeros((8, SIDE // 2, SIDE // 2), np.float32)
+    maps[6] = 1
+    rows, columns = np.mgrid[: SIDE // 2, : SIDE // 2].astype(np.float32)
+    owner = page.owner.reshape(SIDE // 2, 2, SIDE // 2, 2).max((1, 3))
+    maps[1] = (page.owner >= 0).reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
+    for number, digit in enumerate(page.digits):
+        top, left, bottom, right = digit.box
+        height, width = bottom - top, right - left
+        y, x = (top + bottom) / 4 - 0.5, (left + right) / 4 - 0.5
+        own = owner == number
+        maps[4][own], maps[5][own] = (y - rows[own]) * 2 / UNIT, (x - columns[own]) * 2 / UNIT
+        if digit.seen < 0.4:
+            continue
+        size = max(height, width)
+        down, across = max(0.7, 0.07 * size), max(0.7, min(0.07 * size, 0.14 * width + 0.4))
+        window = tuple(
+            slice(max(0, int(middle - 4 * spread)), max(0, int(middle + 4 * spread) + 2))
+            for middle, spread in ((y, down), (x, across))
+        )
+        if digit.seen < 0.85 or not SIZES[0] <= size <= SIZES[1]:
+            maps[6][window] = 0
+            continue
+        near = np.exp(-((rows[window] - y) ** 2) / (2 * down**2) - (columns[window] - x) ** 2 / (2 * across**2))
+        maps[0][window] = np.maximum(maps[0][window], near)
+        if 0 <= round(y) < SIDE // 2 and 0 <= round(x) < SIDE // 2:
+            maps[0][round(y), round(x)] = 1
+        maps[2][window][near > 0.6], maps[3][window][near > 0.6] = np.log(height), np.log(width)
+        maps[7][window][near > 0.6] = 1
+    return maps
+
+
+class Pages(torch.utils.data.Dataset):
+    """The pages that the finder learns from: page i is always the same. Gives (uint8 photo, its targets)."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return STEPS * BATCH_SIZE
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([SEED, number])
+        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE)))
+        return torch.from_numpy(page.photo), torch.from_numpy(targets(page))
+
+    def _padded(self, rng, page):
+        """The page somewhere on one of SIDE × SIDE pixels, its border repeated all around, as finder.look does."""
+        height, width = page.photo.shape[:2]
+        top, left = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
+        around = (top, SIDE - height - top), (left, SIDE - width - left)
+        digits = [PageDigit(d.label, d.row, tuple(np.add(d.box, (top, left, top, left))), d.seen) for d in page.digits]
+        photo = np.pad(page.photo, (*around, (0, 0)), mode="edge")
+        return Page(photo, digits, np.pad(page.owner, around, constant_values=-1))
+
+
+def loss_function(maps, wanted):
+    """The sum of four losses: focal of the centres, cross-entropy of the ink, and L1 of sizes and votes."""
+    centres, ink, sizes, votes = wanted[:, 0], wanted[:, 1], wanted[:, 2:4], wanted[:, 4:6]
+    counts, sized = wanted[:, 6], wanted[:, 7]
+    found = torch.sigmoid(maps[:, 0]).clamp(1e-4, 1 - 1e-4)
+    is_centre = (centres == 1) * counts
+    hits = is_centre * (1 - found) ** 2 * found.log()
+    others = (1 - is_centre) * counts * (1 - centres) ** 4 * found**2 * (1 - found).log()
+    focal = -(hits + others).sum() / is_centre.sum().clamp(min=1)
+    cross_entropy = F.binary_cross_entropy_with_logits(maps[:, 1], ink)
+    size_error = ((maps[:, 2:4] - sizes).abs().sum(1) * sized).sum() / sized.sum().clamp(min=1)
+    voting = (ink > 0).float()
+    vote_error = ((maps[:, 4:6] - votes).abs().sum(1) * voting).sum() / voting.sum().clamp(min=1)
+    return focal + 8 * cross_entropy + 0.5 * size_error + vote_error
+
+
+def learn():
+    """Train the Finder and write finder.npy; what an interruption leaves in finder.pt is gone on from."""
+    import train
+
+    torch.set_num_threads(1)  # the other core makes pages
+    images, labels = train.load_mnist(train=True, device=torch.device("cpu"))
+    precision = devices.best_precision(torch.device("cpu"))
+    torch.manual_seed(SEED)
+    finder = Finder().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        finder.head[-1].bias[0] = -4  # centres are rare
+    optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=0.1)
+    state_file, step = WEIGHTS.with_suffix(".pt"), 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        for part, name in ((finder, "finder"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(state[name])
+        step = state["step"]
+    pages = Pages(images[:, 0].numpy(), labels.numpy())
+    numbers = range(step * BATCH_SIZE, STEPS * BATCH_SIZE)
+    loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=1, prefetch_factor=8)
+    for photos, wanted in (bar := tqdm(loader, initial=step, total=STEPS, unit=" steps")):
+        x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            maps = finder(x)
+        loss = loss_function(maps.float(), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        step += 1
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+        if step % 500 == 0:
+            parts = {"finder": finder, "optimizer": optimizer, "scheduler": scheduler}
+            with atomic_write(state_file) as file:
+                torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, file)
+    save_weights(finder)
+    state_file.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""What surrounds the digits on a photo: paper and its lines, light, tables, the camera."""
+
+import cv2
+import numpy as np
+
+PAPER = (0.5, 1.0)  # brightness
+LINES_APART = (0.9, 2.6)  # of ruled, squared and dotted paper, in heights of a digit
+LINE_DARKNESS = (0.15, 1.0)
+GRADIENT, VIGNETTE = 0.6, 1.4  # at the most: light lost from one side to the other, and towards the corners
+SHADOW, SHADOW_EDGE = (0.2, 0.7), (0.003, 0.08)  # light lost in it; how wide its edge is, in shares of the page
+GLARE = (0.2, 0.8)  # light added
+TABLE = (0.03, 0.8)  # brightness
+BLUR, HEAVY_BLUR = (0.3, 1.2), (0.04, 0.11)  # standard deviations: in pixels; in heights of a digit
+NOISE, GAMMA, JPEG = 0.06, (0.7, 1.5), (15, 95)
+
+
+def field(rng, shape, cells, size):
+    """A smooth random field, float32 `shape`, of standard deviation `size`, with so many cells a side."""
+    grid = rng.normal(0, size, (cells + 1, cells + 1)).astype(np.float32)
+    return cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _axes(shape):
+    """Rows and columns, float32, from -0.5 to 0.5 along the longer side."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return (y - shape[0] / 2) / max(shape), (x - shape[1] / 2) / max(shape)
+
+
+def _across(rng, shape):
+    """How far each pixel lies from the middle in a random direction, -0.5 to 0.5 or so."""
+    y, x = _axes(shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x
+
+
+def paper(rng, shape, yellow):
+    """A blank sheet, float32 [height, width, 3]."""
+    tint = 1 - np.abs(rng.normal(0, 0.06, 3)) * (rng.random() < 0.6)
+    if yellow:
+        tint = tint * (1, 0.9, rng.uniform(0.45, 0.8))
+    grain = 1 + field(rng, shape, 20, 0.008) + field(rng, shape, 60, 0.008)
+    return np.float32(rng.uniform(*PAPER) * tint) * grain[..., None]
+
+
+def rule(rng, sheet, height, kind):
+    """Print "ruled", "squared" or "dotted" lines, slightly tilted or bent, on a sheet for digits of a height."""
+    shape = sheet.shape[:2]
+    side = max(shape)
+    lines = np.zeros(shape, np.float32)
+    apart = max(6, rng.uniform(*LINES_APART) * height)
+    along = np.linspace(-0.1 * side, 1.1 * side, 12)
+    bend = rng.normal(0, 4) * np.sin(along / side * 3) * (rng.random() < 0.4) + np.tan(rng.normal(0, 0.03)) * along
+    width = int(rng.integers(1, 3))
+    for y in np.arange(rng.uniform(-0.3 * side, -0.2 * side), 1.3 * side, apart):
+        if kind == "dotted":
+            for x in np.arange(0, shape[1], apart):
+                centre = int(x), int(np.interp(x, along, y + bend))
+                cv2.circle(lines, centre, width, 1, -1, cv2.LINE_AA)
+        else:
+            _curve(lines, along, y + bend, width)
+            if kind == "squared":
+                _curve(lines, y + bend, along, width)
+    colour = rng.uniform((0.2, 0.3, 0.5), (0.9, 0.9, 1)) if rng.random() < 0.7 else np.full(3, rng.uniform(0.1, 0.8))
+    sheet *= 1 - lines[..., None] * np.float32((1 - colour) * rng.uniform(*LINE_DARKNESS))
+    if rng.random() < 0.3:  # a red margin line
+        lines[:] = 0
+        x = rng.uniform(0, shape[1])
+        _curve(lines, np.array([x, x + rng.normal(0, 0.03) * side]), np.array([0, shape[0]]), width)
+        sheet *= 1 - lines[..., None] * np.float32((0.1, 0.6, 0.6))
+
+
+def _curve(image, x, y, width, value=1.0):
+    """Draw a line through points, anti-aliased."""
+    cv2.polylines(image, [np.int32(np.stack([x, y], 1) * 8)], False, value, width, cv2.LINE_AA, 3)
+
+
+def light(rng, shape, gradient, vignette, shadow, glare):
+    """How much light falls on each pixel, float32 `shape`; the four say which kinds of unevenness there are."""
+    amount = np.ones(shape, np.float32)
+    y, x = _axes(shape)
+    if gradient:
+        amount *= 1 + rng.uniform(0, GRADIENT) * _across(rng, shape)
+    if vignette:
+        amount *= 1 - rng.uniform(0, VIGNETTE) * ((y - rng.normal(0, 0.15)) ** 2 + (x - rng.normal(0, 0.15)) ** 2)
+    if shadow:
+        edge = _across(rng, shape) + field(rng, shape, 3, 0.06) - rng.uniform(-0.4, 0.4)
+        amount *= 1 - rng.uniform(*SHADOW) / (1 + np.exp(np.clip(-edge / rng.uniform(*SHADOW_EDGE), -30, 30)))
+    if glare:
+        distance = (y - rng.uniform(-0.5, 0.5)) ** 2 + (x - rng.uniform(-0.5, 0.5)) ** 2
+        amount += rng.uniform(*GLARE) * np.exp(-distance / rng.uniform(0.005, 0.08))
+    return amount
+
+
+def table(rng, shape):
+    """A table beside the sheet: its picture, float32 [height, width, 3], and where it is, float32 `shape`."""
+    edge = _across(rng, shape) - rng.uniform(0.05, 0.45)
+    if rng.random() < 0.5:  # a corner of the sheet
+        edge = np.maximum(edge, _across(rng, shape) - rng.uniform(0.05, 0.45))
+    where = np.clip(edge * max(shape) / rng.uniform(0.7, 4) + 0.5, 0, 1)
+    grain = sum(field(rng, shape, cells, rng.uniform(0, 0.12)) for cells in (4, 12, 40, 90))
+    if rng.random() < 0.4:  # wood
+        y = _across(rng, shape) + 0.1 * field(rng, shape, 3, 0.3)
+        grain += rng.uniform(0.03, 0.15) * np.sin(y * (2 * np.pi * rng.uniform(5, 40)))
+    grain += rng.normal(0, rng.uniform(0, 0.06), shape).astype(np.float32)
+    colour = np.clip(rng.uniform(*TABLE) * np.exp(rng.normal(0, 0.3, 3)), 0, 1)
+    return np.float32(colour) * (1 + grain[..., None]), where
+
+
+def photographed(rng, scene, height, heavy_blur, noise, jpeg, binarised):
+    """A scene, float32 [height, width, 3], as a camera gives it, uint8; the four say which kinds of harm it does."""
+    if heavy_blur:
+        scene = cv2.GaussianBlur(scene, (0, 0), 0.5 + rng.uniform(*HEAVY_BLUR) * height)
+    elif rng.random() < 0.6:
+        scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(*BLUR))
+    if noise:
+        grain = cv2.randn(np.empty_like(scene), 0, rng.uniform(0, NOISE))
+        scene = scene + (cv2.GaussianBlur(grain, (0, 0), 0.8) * 2 if rng.random() < 0.3 else grain)
+    photo = np.uint8(np.rint(255 * np.clip(scene, 0, 1) ** rng.uniform(*GAMMA)))
+    if binarised:
+        grey = photo.mean(2, dtype=np.float32)
+        grey -= cv2.GaussianBlur(grey, (0, 0), 1.5 * height)  # as scanners do, against the paper around
+        dark, light_side = np.percentile(grey, (2, 98))
+        level = rng.uniform(0.4, 0.7) * (dark if -dark > light_side else light_side)
+        photo = np.repeat(np.uint8((grey > level) ^ (rng.random() < 0.4))[..., None] * np.uint8(255), 3, 2)
+    if jpeg:
+        photo = cv2.imdecode(cv2.imencode(".jpg", photo, [1, int(rng.integers(*JPEG))])[1], 1)
+    return photo
