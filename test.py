@@ -36,7 +36,7 @@ def predict(model, images):
     model.eval()
 
     def forward(images, precision):
-        with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+        with devices.autocast(images.device, precision):
             return torch.cat([model(batch.float() / 255) for batch in images.split(BATCH_SIZE)]).float()
 
     precision = devices.best_precision(images.device)
@@ -57,19 +57,20 @@ def test_run(folder):
     if not epochs:
         raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
     print(f"predicting ... {shown(folder)}", flush=True)
-    device = devices.best_device()
-    images, labels = load_mnist(train=False, device=device)
+    images, labels = load_mnist(train=False, device=devices.CPU)
     total = len(labels)
 
-    correct, best = {}, None
+    correct, best, device = {}, None, None
     bar = tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)
     for epoch, path in bar:
         try:
-            model = load_parameters(path).to(device, memory_format=torch.channels_last)
+            model = load_parameters(path)
         except UserError as error:
             bar.write(f"error: {error}", file=sys.stderr)
             continue
-        logits = predict(model, images)
+        device = device or devices.trusted_device(model, images, BATCH_SIZE)[0]
+        model.to(device, memory_format=devices.memory_format(device))
+        logits = predict(model, images.to(device)).cpu()
         correct[epoch] = (logits.argmax(1) == labels).sum().item()
         bar.write(f"epoch {epoch:2d}: {correct[epoch] / total * 100:.4f} %")
         if best is None or correct[epoch] > correct[best]:
@@ -81,8 +82,8 @@ def test_run(folder):
     print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
     rows = [(epoch, correct[epoch], total, f"{accuracy:.4f}") for epoch, accuracy in accuracies.items()]
     write_csv(folder / "accuracy.csv", ("epoch", "correct", "total", "accuracy"), rows)
-    probabilities = best_logits.softmax(1).cpu().numpy()
-    picture = draw_report(folder, accuracies, images[:, 0].cpu().numpy(), labels.cpu().numpy(), probabilities)
+    probabilities = best_logits.softmax(1).numpy()
+    picture = draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
     print(f"pictures in {shown(picture)}")
     return 0 if len(correct) == len(epochs) else 1
 
@@ -91,10 +92,9 @@ def read_handwriting(run, paths):
     """Read images with the best epoch of a run: the one given or, without one, the newest. Returns the exit code."""
     run = run or newest_run(CHECKPOINTS_DIR)
     epoch, path = best_epoch(run)
-    device = devices.best_device()
-    model = load_parameters(path).to(device)
+    model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
     print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
-    return read_images(paths, lambda digits: predict(model, digits.to(device)), run)
+    return read_images(paths, lambda digits: predict(model, digits), run)
 
 
 def main(arguments=()):

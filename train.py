@@ -84,9 +84,8 @@ def loss_function(logits, labels):
 def train_step(model, optimizer, scheduler, images, labels, precision):
     """One step of Adam on a batch: uint8 images [N, 1, 28, 28] and labels [N]. Returns its mean loss, on the device."""
     digits = images.float() / 255  # to [0, 1], as ToTensor does
-    if AUGMENT:
-        digits = augment(digits)
-    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+    digits = augment(digits) if AUGMENT else digits
+    with devices.autocast(images.device, precision):
         loss = loss_function(model(digits), labels)
     optimizer.zero_grad()
     loss.backward()
@@ -122,13 +121,14 @@ def main():
     """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is continued."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
-    device = devices.best_device()
-    precision = devices.best_precision(device) if PRECISION == "auto" else getattr(torch, PRECISION)
-    images, labels = load_mnist(train=True, device=device)
+    images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
-    model = myCNN(DIM_HIDDEN).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    model = myCNN(DIM_HIDDEN)
+    device, precision = devices.trusted_device(model, images, BATCH_SIZE, PRECISION, labels, loss_function, train_step)
+    images, labels = images.to(device), labels.to(device)
+    model.to(device, memory_format=devices.memory_format(device))
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=devices.has_fused_adam(device))
     steps_per_epoch = -(-len(images) // BATCH_SIZE)
     scheduler = make_scheduler(optimizer, EPOCHS * steps_per_epoch)
 

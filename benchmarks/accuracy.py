@@ -81,7 +81,7 @@ def measure(row, seed):
     precision = json.loads((folder / "settings.json").read_text())["precision"]
     results = []
     for (epoch, path), entry in zip(epoch_files(folder).items(), log, strict=True):
-        model = load_parameters(path).to(device, memory_format=torch.channels_last)
+        model = load_parameters(path).to(device, memory_format=devices.memory_format(device))
         correct = (test.predict(model, images).argmax(1) == labels).sum().item()
         print(f"{row}, seed {seed}, epoch {epoch}: {correct / len(labels) * 100:.4f} %", flush=True)
         results.append(

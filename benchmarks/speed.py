@@ -92,9 +92,10 @@ def steps_of_train(device, undone=None):
         LinearBeforeReLU.forward = torch.nn.Linear.forward
     precision = torch.float32 if undone == "bfloat16" else devices.best_precision(device)
     network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
-    layout = torch.contiguous_format if undone == "channels_last" else torch.channels_last
+    layout = torch.contiguous_format if undone == "channels_last" else devices.memory_format(device)
     model = network().to(device, memory_format=layout).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=undone != "Adam fused")
+    fused = undone != "Adam fused" and devices.has_fused_adam(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=fused)
     scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)
     while True:
         for images, labels in batches(device, undone):
@@ -130,8 +131,8 @@ def work(connection, settings, undone, batch_size):
             start = time.perf_counter()
             for _ in range(count):
                 next(steps)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            if device.type != "cpu":
+                torch.accelerator.synchronize()
             connection.send((time.perf_counter() - start, peak_memory() - imported))
 
 
@@ -172,8 +173,8 @@ def best_time(function, device, tries=10):
     for _ in range(tries):
         start = time.perf_counter()
         function()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
 

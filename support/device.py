@@ -1,39 +1,165 @@
-"""Which device, which precision, and a CPU set up for speed."""
+"""Which device, which precision, whether the device is to be trusted, and a CPU set up for speed."""
 
+import contextlib
+import copy
 import ctypes
 import platform
+import sys
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
+
+CPU = torch.device("cpu")
+CHECKED = 64  # digits that a device is checked with
+# How far a device's logits, and a training step of each layer, may lie from those of the CPU in float32: the norm of
+# the difference over the norm of the CPU's. Measured on CPUs, for networks of five sizes, fresh and trained: logits at
+# most 0.0008 in float32 with TF32's products (0.0003 in float64), 0.0096 in bfloat16; steps at most 0.16 and 0.37,
+# since rounding decides which pixel a pool takes and which units are lit (0.09 and 0.16 with the report's widths). So
+# the margins are five times and more for logits, two times and more for steps; a layer that stands still is 1.0 off.
+TOLERANCES = {torch.float32: (0.005, 0.5), torch.bfloat16: (0.05, 0.75)}
 
 
 def best_device():
-    """The torch.device to compute on: CUDA when available, as in the report, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The torch.device to compute on: an accelerator when available (CUDA, as in the report; ROCm, MPS, XPU, …), else
+    the CPU.
+    """
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else CPU
 
 
 def best_precision(device):
-    """torch.bfloat16 where the device computes it in hardware, else torch.float32.
+    """torch.bfloat16 where the device is known to compute it in hardware, else torch.float32.
 
-    That is CUDA from Ampere on, and a CPU with AMX or AVX512-BF16; elsewhere bfloat16 is emulated and slower.
+    That is CUDA from Ampere on, ROCm from CDNA and RDNA 3 on, an XPU with matrix units, and a CPU with AMX or
+    AVX512-BF16; elsewhere bfloat16 is emulated and slower.
     """
-    if device.type == "cuda":
-        supported = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
+    supported = False
+    if device.type == "cpu":
         supported = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    elif device.type == "cuda" and torch.version.hip:
+        name = torch.cuda.get_device_properties(device).gcnArchName
+        supported = name.startswith(("gfx908", "gfx90a", "gfx94", "gfx95", "gfx11", "gfx12"))
+    elif device.type == "cuda":
+        supported = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "xpu":
+        supported = getattr(torch.xpu.get_device_properties(device), "has_subgroup_matrix_multiply_accumulate", False)
     return torch.bfloat16 if supported else torch.float32
+
+
+def autocast(device, precision):
+    """A context in which products on `device` are computed in `precision`, torch.float32 or torch.bfloat16."""
+    if precision == torch.float32:  # not every device has an autocast to turn off
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, precision)
+
+
+def memory_format(device):
+    """The memory format of a network on `device`: channels_last, but not on MPS, whose BatchNorm has computed wrong
+    gradients in it.
+    """
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def has_fused_adam(device):
+    """Whether PyTorch, from 2.6 on, has torch.optim.Adam(fused=True) for the device."""
+    return device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def random_state(device):
+    """The state of the device's own random numbers, a uint8 tensor; None for the CPU, whose state is PyTorch's."""
+    return None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
+
+
+def set_random_state(device, state):
+    """Go on with the random numbers from a `random_state` of the same kind of device."""
+    if state is not None:
+        torch.get_device_module(device).set_rng_state(state)
 
 
 def device_name(device):
     """The device in words, such as "CPU (AMD EPYC, 2 threads)"."""
-    if device.type == "cuda":
-        return f"CUDA ({torch.cuda.get_device_name(device)})"
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        name = f" ({module.get_device_name(device)})" if hasattr(module, "get_device_name") else ""
+        return device.type.upper() + name
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = (line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
         model = next((value.strip() for key, value in lines if key.strip() == "model name"), model)
     return f"CPU ({model}, {torch.get_num_threads()} threads)"
+
+
+def trusted_device(model, images, batch_size, precision="auto", labels=None, loss_function=None, train_step=None):
+    """The device to compute a network on, and the precision there: the best device where it is right, else the CPU.
+
+    Right is what computes the first digits as the CPU does: their logits in eval mode or, where there are labels, in
+    training mode, and then a step of Adam too. One line on standard error says where the device does not, or fails (out
+    of memory, an operation that it lacks).
+    model: a myCNN on the CPU, which stays as it is. images: uint8 [N, 1, 28, 28], of which `batch_size` are to be
+    computed at a time; labels: int64 [N]; both on the CPU. precision: "auto" (the device's best one), "float32" or
+    "bfloat16". loss_function and train_step: train.py's, the latter tried once with a whole batch.
+    """
+
+    def precision_on(device):
+        return best_precision(device) if precision == "auto" else getattr(torch, precision)
+
+    device = best_device()
+    if device == CPU:
+        return CPU, precision_on(CPU)
+    expected = _trial(model, images[:CHECKED], CHECKED, CPU, torch.float32, labels, loss_function)
+    name = device.type.upper()
+    try:
+        name = device_name(device)
+        found = _trial(model, images, batch_size, device, precision_on(device), labels, loss_function, train_step)
+        logits, step = TOLERANCES[precision_on(device)]
+        tolerances = [logits] + [step] * (len(expected) - 1)
+        if all(map(_is_close, found, expected, tolerances)):
+            return device, precision_on(device)
+        trouble = "computes this network wrongly"
+    except Exception as error:  # noqa: BLE001 (whatever a device and its driver raise)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        trouble = f"fails at this network ({reason})"
+    tqdm.write(f"{name} {trouble}: the CPU is used", file=sys.stderr)
+    return CPU, precision_on(CPU)
+
+
+def _trial(model, images, batch_size, device, precision, labels, loss_function, train_step=None):
+    """What the device makes of the first digits: a list of their logits and, with labels, of what a step of Adam
+    changes in each layer.
+    """
+    model = copy.deepcopy(model).to(device, memory_format=memory_format(device))
+    images = images.to(device)  # all, as they will be
+    if labels is None:
+        with torch.no_grad(), autocast(device, precision):
+            return [model.eval()(images[:batch_size].float() / 255)[:CHECKED]]
+    labels = labels.to(device)
+    # With such an epsilon Adam's first step is all but the gradient, so the two are compared in one.
+    optimizer = torch.optim.Adam(model.parameters(), lr=1, eps=1, fused=has_fused_adam(device))
+    before = _layers(model)
+    with autocast(device, precision):
+        logits = model(images[:CHECKED].float() / 255)
+        loss = loss_function(logits, labels[:CHECKED])
+    loss.backward()
+    optimizer.step()
+    steps = [after - start for after, start in zip(_layers(model), before, strict=True)]
+    if train_step:
+        scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+        loss = train_step(model, optimizer, scheduler, images[:batch_size], labels[:batch_size], precision)
+        if not loss.isfinite():
+            raise ArithmeticError("the loss is not finite")
+    return [logits.detach(), *steps]
+
+
+def _layers(model):
+    """Each layer's parameters in one tensor: by itself, a bias before BatchNorm has a gradient of rounding errors."""
+    layers = ([p.detach().flatten() for p in layer.parameters()] for layer in model.children())
+    return [torch.cat(parameters) for parameters in layers]
+
+
+def _is_close(found, expected, tolerance):
+    """Whether the norm of the difference is within the tolerance, a share of the norm expected; NaN is not."""
+    return bool((found.cpu() - expected).norm() <= tolerance * expected.norm())
 
 
 def tune_cpu():

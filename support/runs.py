@@ -15,6 +15,7 @@ import torch
 import torchvision
 from filelock import FileLock, Timeout
 
+from support import device as devices
 from support.errors import UserError, exit_code
 from support.files import atomic_write, write_csv
 
@@ -157,6 +158,7 @@ class Run:
 
     def __init__(self, folder, model, optimizer, scheduler):
         self.folder, self.model, self.optimizer, self.scheduler = folder, model, optimizer, scheduler
+        self.device = next(model.parameters()).device
         self.log = torch.empty(0, 2, dtype=torch.float64)  # a row an epoch: mean loss, seconds
 
     @property
@@ -208,8 +210,7 @@ class Run:
         self.scheduler.load_state_dict(state["scheduler"])
         self.log = state["log"]
         torch.set_rng_state(state["random"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda_random"])
+        devices.set_random_state(self.device, state["device_random"])
 
     def _state_after(self, epochs):
         """What a training state has after so many epochs: the right types, shapes and dtypes, but not the values."""
@@ -226,7 +227,7 @@ class Run:
             "scheduler": self.scheduler.state_dict(),
             "log": self.log,
             "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "device_random": devices.random_state(self.device),
         }
 
 
@@ -278,7 +279,11 @@ def _unfinished_run(checkpoints, settings):
         is_unfinished = (folder / "training_state.pt").exists() or not epoch_files(folder)
         try:
             its_settings = json.loads((folder / "settings.json").read_text())
-            is_same = all(its_settings[name] == settings[name] for name in ("hyperparameters", "device", "precision"))
+            is_same = its_settings["hyperparameters"] == settings["hyperparameters"]
+            if is_unfinished and is_same and its_settings["device"] != settings["device"]:
+                kind = f"{its_settings['device']}, not on {settings['device']}"
+                print(f"{shown(folder)} goes on only where it began, on {kind}", file=sys.stderr)
+            is_same = is_same and all(its_settings[name] == settings[name] for name in ("device", "precision"))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             is_same = False
         if is_unfinished and is_same:
