@@ -15,7 +15,7 @@ CHECKED = 64  # digits that a device is checked with
 # How far a device's logits, and a step of each layer, may lie from those of the CPU in float32: the norm of the
 # difference over the norm of the CPU's. Measured on a CPU, for new networks of the report's widths and two narrower
 # ones, to [4, 8, 16, 32, 16], and for trained ones: logits at most 0.0008 in float32 (with products as TF32 rounds
-# them; 0.0003 from float64), 0.0096 in bfloat16; steps at most 0.16 and 0.37 (the report's widths: 0.09 and 0.16), since
+# them; 0.0003 from float64), 0.0096 in bfloat16; steps at most 0.16 and 0.37 (the report's widths: 0.09 and 0.16):
 # rounding decides which pixel a pool takes and which units are lit. So logits have five times that or more, steps twice
 # or more; a layer that stands still is 1.0 off. In still narrower networks, which need no accelerator, bfloat16 moved
 # steps by up to 0.91.
