@@ -115,7 +115,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None):
         seen = float((glyph[part] * (1 - covered[page])).sum() / glyph.sum())
         digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen))
     page = Page(photo, digits, np.where(covered < 0.5, owner, -1))
-    return _cut_out(rng, page) if has["small"] and glyphs else page
+    return _cut_out(rng, page) if has["small"] else page
 
 
 def _glyph(rng, images, labels, height, pen, has, among=None):
@@ -181,7 +181,10 @@ def _overlap(shape, top, left, size):
 
 def _cut_out(rng, page):
     """The page around one of its digits and perhaps some of its neighbours, close to their ink."""
-    top, left, bottom, right = page.digits[rng.integers(len(page.digits))].box
+    seen = [digit for digit in page.digits if digit.seen > 0.5]
+    if not seen:
+        return page
+    top, left, bottom, right = seen[rng.integers(len(seen))].box
     height, width = page.photo.shape[:2]
     side = max(bottom - top, right - left)
     wider = 0 if rng.random() < 0.5 else rng.uniform(0.5, 4) * side
