@@ -87,7 +87,7 @@ def look(finder, picture):
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
-    scale = 1.0 if longer > 800 else 2.0 if longer > 60 else 3.0
+    scale = 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     looks = []
     while True:

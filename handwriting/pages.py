@@ -66,14 +66,16 @@ class Page:
     owner: np.ndarray
 
 
-def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None):
+def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, pen=None):
     """A Page of random digits among `images`, uint8 [N, 28, 28], with their `labels`, int [N].
 
-    kinds: the chance of each kind; a kind that is not named does not come up. height: of the digits, in pixels.
+    kinds: the chance of each kind; a kind that is not named does not come up. height: of the digits, in pixels. pen: as
+    pens.any_pen gives it. Without height and pen, those of each page are chosen at random.
     """
     has = {kind: rng.random() < kinds.get(kind, 0) for kind in KINDS}
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else HEIGHTS)))
-    glyphs = list((_scattered if has["scattered"] else _rows)(rng, images, labels, shape, has, height))
+    pen = pen or any_pen(rng, height, has["faint"])
+    glyphs = list((_scattered if has["scattered"] else _rows)(rng, images, labels, shape, has, height, pen))
     ink, owner = np.zeros(shape, np.float32), np.full(shape, -1)
     for number, (_, _, top, left, glyph) in enumerate(glyphs):
         page, part = _overlap(shape, top, left, glyph.shape)
@@ -126,9 +128,9 @@ def _glyph(rng, images, labels, height, pen, has, among=None):
     return int(labels[number]), written(rng, images[number], max(7, height), pen, 0.4 if has["breaks"] else 0)
 
 
-def _rows(rng, images, labels, shape, has, height):
+def _rows(rng, images, labels, shape, has, height, pen):
     """Digits in rows that climb or fall a little: (label, row, top, left, ink) of each."""
-    pen, slope = any_pen(rng, height, has["faint"]), rng.normal(0, 0.05)
+    slope = rng.normal(0, 0.05)
     gap = rng.uniform(*(TOUCHING if has["touching"] else GAP))
     leading = rng.uniform(*LEADING) * height
     edge = 0 if has["cut off"] else height * 0.7
@@ -152,9 +154,9 @@ def _rows(rng, images, labels, shape, has, height):
         row += 1
 
 
-def _scattered(rng, images, labels, shape, has, height):
+def _scattered(rng, images, labels, shape, has, height, pen):
     """A few digits apart from each other, or none: (label, row, top, left, ink) of each."""
-    pen, taken = any_pen(rng, height, has["faint"]), np.zeros(shape, bool)
+    taken = np.zeros(shape, bool)
     for number in range(rng.integers(0, 7)):
         label, glyph = _glyph(rng, images, labels, min(height * np.exp(rng.normal(0, 0.35)), shape[0] / 2), pen, has)
         beyond = 4 if has["cut off"] else 0

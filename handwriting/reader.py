@@ -12,6 +12,7 @@ from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_DIGITS, TURNED_SURER = 8, 1.25  # a page is turned for so many digits, so much surer than upright
+SURE_ENOUGH = 0.62  # of each digit: turned, the page could not be that much surer
 
 
 @dataclass
@@ -52,7 +53,7 @@ def read(picture, logits_of):
         return Reading(_answered(found, logits_of)[0])
     lines, best = _read_upright(picture, logits_of)
     turns = 0
-    if max(picture.shape) >= TURNED_SIDE:
+    if max(picture.shape) >= TURNED_SIDE and best < SURE_ENOUGH * max(1, sum(map(len, lines))):
         for quarter in (1, 2, 3):
             turned = np.ascontiguousarray(np.rot90(picture, -quarter))
             its_lines, sureness = _read_upright(turned, logits_of)

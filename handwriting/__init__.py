@@ -1,0 +1,1 @@
+"""What goes beyond the report: somebody's own digits."""
