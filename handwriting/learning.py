@@ -14,6 +14,7 @@ SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; ot
 STEPS = 6000
 BATCH_SIZE = 16  # pages
 SIDE = 256  # of a page, in pixels
+STEPS_A_SAVE = 500
 LEARNING_RATE = 0.004  # of AdamW, at its peak
 SEED = 0
 
@@ -129,7 +130,7 @@ def learn():
         step += 1
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-        if step % 500 == 0:
+        if step % STEPS_A_SAVE == 0:
             parts = {"finder": finder, "optimizer": optimizer, "scheduler": scheduler}
             with atomic_write(state_file) as file:
                 torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, file)

@@ -113,7 +113,7 @@ def photographed(rng, scene, height, heavy_blur, noise, jpeg, binarised):
     elif rng.random() < 0.6:
         scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(*BLUR))
     if noise:
-        grain = cv2.randn(np.empty_like(scene), 0, rng.uniform(0, NOISE))
+        grain = rng.standard_normal(scene.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
         scene = scene + (cv2.GaussianBlur(grain, (0, 0), 0.8) * 2 if rng.random() < 0.3 else grain)
     photo = np.uint8(np.rint(255 * np.clip(scene, 0, 1) ** rng.uniform(*GAMMA)))
     if binarised:

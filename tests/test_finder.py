@@ -1,0 +1,76 @@
+"""The finder: its weights, what it sees, and how it learns."""
+
+import numpy as np
+import pytest
+
+from handwriting import finder, learning
+from handwriting.pages import make_page
+
+
+def test_its_weights_are_small_and_read_without_pickle():
+    assert finder.WEIGHTS.stat().st_size <= 2_000_000
+    record = np.load(finder.WEIGHTS, allow_pickle=False)
+    assert {name for name, _ in finder.Finder().named_parameters()} <= set(record.dtype.names)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 100), (300, 200), (700, 1100)])
+def test_its_maps_lie_where_the_picture_does_at_every_scale(test_digits, shape):
+    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+    page = make_page(np.random.default_rng(2), *digits, shape, {"drawn": 1}, min(shape[0] / 2, 40), ("stroke", 1))
+    for scale, maps, its_shape in finder.look(finder.load_finder(), page.photo):
+        assert maps.shape[0] == 6
+        assert its_shape == shape
+        assert maps[:2].min() >= 0 and maps[:2].max() <= 1
+        for length, side in zip(maps.shape[1:], shape, strict=True):
+            assert 2 * length >= max(8, round(side * scale)) + 2 * finder.PAD
+
+
+def test_what_it_should_say_has_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
+    digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
+    page = make_page(np.random.default_rng(5), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
+    centres, ink, heights, widths, down, across, counts, sized = learning.targets(page)
+    middles = [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
+    rows, columns = np.nonzero(centres == 1)
+    assert len(rows) == len(middles) > 5
+    for y, x in middles:
+        assert np.hypot(2 * rows + 1 - y, 2 * columns + 1 - x).min() <= 1.5
+    assert (counts == 1).all()
+    assert sized.sum() >= len(middles)
+    rows, columns = np.nonzero(ink == 1)
+    voted = np.stack([2 * rows + 1 + 16 * down[ink == 1], 2 * columns + 1 + 16 * across[ink == 1]], axis=1)
+    distances = np.linalg.norm(voted[:, None] - np.array(middles), axis=2).min(1)
+    assert distances.max() < 0.01
+    top, left, bottom, right = page.digits[0].box
+    y, x = round((top + bottom) / 4 - 0.5), round((left + right) / 4 - 0.5)
+    assert np.exp([heights[y, x], widths[y, x]]) == pytest.approx([bottom - top, right - left], rel=1e-3)
+
+
+def test_learning_lowers_the_loss_and_goes_on_after_an_interruption_to_the_same_weights(monkeypatch, tmp_path):
+    for name, value in {"STEPS": 12, "STEPS_A_SAVE": 4, "BATCH_SIZE": 2}.items():
+        monkeypatch.setattr(learning, name, value)
+    losses, loss_function = [], learning.loss_function
+
+    def noted(maps, wanted):
+        losses.append(loss_function(maps, wanted))
+        return losses[-1]
+
+    def stopped(maps, wanted):
+        if len(losses) == 6:
+            raise KeyboardInterrupt
+        return noted(maps, wanted)
+
+    def learn(name, loss):
+        monkeypatch.setattr(learning, "loss_function", loss)
+        monkeypatch.setattr(finder, "WEIGHTS", tmp_path / f"{name}.npy")
+        monkeypatch.setattr(learning, "WEIGHTS", tmp_path / f"{name}.npy")
+        learning.learn()
+
+    learn("whole", noted)
+    assert sum(losses[-4:]) < sum(losses[:4])
+    losses.clear()
+    with pytest.raises(KeyboardInterrupt):
+        learn("parts", stopped)
+    learn("parts", noted)
+    assert len(losses) == 6 + 8  # it went on from step 4
+    assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "parts.npy").read_bytes()
+    assert not list(tmp_path.glob("*.pt"))

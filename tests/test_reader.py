@@ -1,0 +1,125 @@
+"""Pictures of digits, made from MNIST's test digits as people make them, are read as the digits they are."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import test
+import train
+from benchmarks.handwriting import ROWS, measure, pages_of
+from handwriting import digits as handwriting_digits
+from handwriting.pages import make_page
+from handwriting.reader import read
+from Model import load_parameters
+from support.runs import best_epoch
+
+
+@pytest.fixture(scope="module")
+def logits_of():
+    """The small network that comes with the program."""
+    return partial(test.predict, load_parameters(best_epoch(train.CHECKPOINTS_DIR / "small")[1]))
+
+
+@pytest.fixture(scope="module")
+def digits(test_digits):
+    """MNIST's test digits as NumPy arrays: uint8 [10000, 28, 28], int64 [10000]."""
+    return test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+
+
+def text(reading):
+    return ["".join(str(digit.answer) for digit in line) for line in reading.lines]
+
+
+def test_a_digit_in_mnists_form_stays_as_it_is(digits, logits_of):
+    for digit in digits[0][:200]:
+        [[found]] = read(np.repeat(digit[..., None], 3, axis=2), logits_of).lines
+        assert np.array_equal(found.form, digit)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_pages_of_every_kind_are_read(digits, logits_of, row):
+    count, right, *_ = measure(pages_of(row, *digits, count=3, seed=2), logits_of)
+    assert count > 10
+    assert right / count >= LEAST.get(row, 0.95)
+
+
+LEAST = {}
+
+
+def test_a_single_digit_is_read_at_any_size_on_light_and_dark(digits, logits_of):
+    right = 0
+    for number in range(100):
+        side = int(np.random.default_rng(number).integers(20, 400))
+        image = Image.fromarray(np.pad(digits[0][number], 4)).resize((side, side), Image.Resampling.BICUBIC)
+        picture = np.repeat(np.asarray(image)[..., None], 3, axis=2)
+        right += text(read(picture if number % 2 else 255 - picture, logits_of)) == [str(digits[1][number])]
+    assert right >= 96
+
+
+def test_boxes_lie_on_the_digits_also_where_the_page_had_to_be_turned(digits, logits_of):
+    page = make_page(np.random.default_rng(1), *digits, (300, 400), {}, 30, ("line", 2.5))
+    middles = np.array(
+        [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
+    )
+    height, width = page.photo.shape[:2]
+    for turns, places in (
+        (0, middles),
+        (1, np.stack([width - middles[:, 1], middles[:, 0]], axis=1)),
+        (2, (height, width) - middles),
+        (3, np.stack([middles[:, 1], height - middles[:, 0]], axis=1)),
+    ):
+        reading = read(np.ascontiguousarray(np.rot90(page.photo, turns)), logits_of)
+        assert reading.turned == 90 * turns
+        found = [
+            ((top + bottom) / 2, (left + right) / 2)
+            for top, left, bottom, right in (digit.box for line in reading.lines for digit in line)
+        ]
+        distances = np.linalg.norm(places[:, None] - np.array(found), axis=2).min(1)
+        assert (distances < 5).mean() > 0.9
+
+
+def test_paper_without_ink_has_no_digits(logits_of):
+    chance = np.random.default_rng(4)
+    rows, columns = np.mgrid[:300, :400] / 400
+    for paper in (np.ones((300, 400)), np.zeros((28, 28)), 0.5 + 0.4 * rows, 0.9 - 0.3 * rows * columns):
+        for noise in (0, 0.02):
+            grey = np.clip(paper + chance.normal(0, noise, paper.shape), 0, 1)
+            picture = np.repeat(np.uint8(255 * grey)[..., None], 3, axis=2)
+            assert read(picture, logits_of).lines == []
+
+
+def test_dirt_alone_is_no_digits(digits, logits_of):
+    found = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        page = make_page(rng, *digits, (300, 400), {"scattered": 1, "specks": 1, "scribbles": 1, "table": 1}, 30)
+        found += abs(
+            len([d for line in read(page.photo, logits_of).lines for d in line])
+            - sum(d.seen > 0.8 for d in page.digits)
+        )
+    assert found <= 3
+
+
+def test_the_work_on_a_picture_of_ten_thousand_specks_is_bounded(logits_of):
+    chance = np.random.default_rng(0)
+    picture = np.full((1200, 1600, 3), 230, np.uint8)
+    for row, column in zip(chance.integers(0, 1195, 10_000), chance.integers(0, 1595, 10_000), strict=True):
+        picture[row : row + 4, column : column + 4] = 40
+    asked = []
+
+    def counted(forms):
+        asked.append(len(forms))
+        return logits_of(forms)
+
+    read(picture, counted)
+    assert sum(asked) <= 4 * handwriting_digits.MOST
+
+
+def test_reading_does_not_depend_on_what_was_read_before(digits, logits_of):
+    pages = [make_page(np.random.default_rng(seed), *digits, (200, 300), {}, 30).photo for seed in range(3)]
+    alone = [text(read(page, logits_of)) for page in pages]
+    torch.manual_seed(1)
+    assert [text(read(page, logits_of)) for page in reversed(pages)] == alone[::-1]
