@@ -6,12 +6,13 @@ from scipy import ndimage
 
 from handwriting.finder import PAD, UNIT
 
-CERTAIN = 0.4  # how sure the finder has to be of a digit
+CERTAIN, DOUBTFUL = 0.4, 0.15  # how sure the finder has to be of a digit: anywhere; beside one, or alone on a picture
 OVERLAP = 0.4  # of the smaller of two boxes: with more, they are one digit
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 MOST = 1000  # digits on a picture
 PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
-REACH = 1.35  # in halves of a box's side: no ink beyond it is the digit's
+OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
+SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
 SURE, ROW, COLUMN, HEIGHT, WIDTH, SCALE = range(6)  # what a found digit is: a row of these numbers
 
 
@@ -22,7 +23,8 @@ def find_digits(picture, looks):
     pixels, a form a uint8 array [28, 28], ink bright on black, and sure how sure the finder is, from 0 to 1. The list
     is empty where there are no digits.
     """
-    found = _of_one_size(_apart(np.concatenate([_centres(number, *look) for number, look in enumerate(looks)])))
+    found = np.concatenate([_centres(number, *look) for number, look in enumerate(looks)])
+    found = _of_one_size(_believed(_apart(found)))
     image = Image.fromarray(picture)
     forms = [_form(image, looks[int(digit[SCALE])], digit, found) for digit in found]
     lines = _lines(found[[form is not None for form in forms]])
@@ -38,7 +40,7 @@ def _box(digit):
 def _centres(number, scale, maps, shape):
     """The digits whose centres stand out in the maps of one scale, as rows of numbers, float [N, 6]."""
     sure = maps[0]
-    rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > CERTAIN))
+    rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > DOUBTFUL))
     heights, widths = np.exp(maps[2:4, rows, columns])
     y, x = (2 * rows + 1 - PAD) / scale, (2 * columns + 1 - PAD) / scale
     found = np.stack([sure[rows, columns], y, x, heights / scale, widths / scale, np.full(len(rows), number)], axis=1)
@@ -57,6 +59,22 @@ def _apart(found):
             sides = np.minimum(boxes[2:], boxes[2:, number, None]) - np.maximum(boxes[:2], boxes[:2, number, None])
             left &= np.clip(sides, 0, None).prod(0) <= OVERLAP * np.minimum(areas, areas[number])
     return found[kept]
+
+
+def _believed(found):
+    """The digits that are certain, and the doubtful ones in their rows; without a certain one, the surest."""
+    if not len(found):
+        return found
+    believed = found[:, SURE] > min(CERTAIN, found[:, SURE].max() * 0.99)
+    sizes = found[:, [HEIGHT, WIDTH]].max(1)
+    while True:
+        down, across = (np.abs(found[:, None, axis] - found[believed, axis]) for axis in (ROW, COLUMN))
+        size = sizes[:, None] / sizes[believed]
+        beside = (down < 0.35 * sizes[believed]) & (across < 2.2 * sizes[believed]) & (size > 0.6) & (size < 1.6)
+        more = believed | beside.any(1)
+        if (more == believed).all():
+            return found[believed]
+        believed = more
 
 
 def _of_one_size(found):
@@ -89,11 +107,12 @@ def _form(image, look, digit, found):
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
     near = found[np.abs(found[:, [ROW, COLUMN]] - digit[[ROW, COLUMN]]).max(1) < 2 * size + 1]
     distances = (y[..., None] - near[:, ROW]) ** 2 + (x[..., None] - near[:, COLUMN]) ** 2
-    own = distances.min(-1) >= (y - digit[ROW]) ** 2 + (x - digit[COLUMN]) ** 2 - 1e-6
-    strokes = _strokes(patch, ink, own)
-    mask = strokes > 0.3
+    mine = (y - digit[ROW]) ** 2 + (x - digit[COLUMN]) ** 2
+    strokes = _strokes(patch, ink, (mine <= distances.min(-1) + 1e-6) & (mine < (OWN * size) ** 2))
+    mask = _without_specks(strokes > 0.3)
     if mask.sum() < 8:
         return None
+    strokes *= ndimage.binary_dilation(mask, iterations=3)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return _mnist_form(strokes[box], mask[box])
@@ -127,6 +146,14 @@ def _strokes(patch, ink, own):
     if strength < 1e-4:
         return np.zeros_like(ink)
     return np.clip(difference @ pen / strength, 0, 1) * np.clip(ink / 0.35, 0, 1) * own
+
+
+def _without_specks(mask):
+    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    large = sizes >= SPECK * mask.sum()
+    large[0] = False
+    return large[parts]
 
 
 def _blurred(values):

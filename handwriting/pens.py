@@ -49,8 +49,8 @@ def written(rng, digit, height, pen, breaks=0):
         for _ in range(rng.integers(1, 3)):
             _break(rng, ink, rng.uniform(*GAP) * height)
     rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
-    if not len(rows):  # gaps took all of it
-        return written(rng, digit, height, pen)
+    if not len(rows):  # gaps took all of it, or the pen was thinner than the stroke
+        return written(rng, digit, height, ("line", 1))
     return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
