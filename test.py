@@ -3,7 +3,7 @@
 python test.py                          the newest run
 python test.py checkpoints/run-001      that run
 python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's best epoch
-python test.py checkpoints/run-001 photo.png    the same, by that run's
+python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
 """
 
 import gc
@@ -19,7 +19,7 @@ from support import device as devices
 from support.errors import UserError, one_line_errors
 from support.files import write_csv
 from support.report import draw_report
-from support.runs import best_epoch, epoch_files, is_run, newest_run, shown
+from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, shown
 from train import CHECKPOINTS_DIR, load_mnist
 
 BATCH_SIZE = 500  # no effect on the result, only on speed and memory
@@ -59,7 +59,6 @@ def test_run(folder):
     print(f"predicting ... {shown(folder)}", flush=True)
     images, labels = load_mnist(train=False, device=devices.CPU)
     total = len(labels)
-
     correct, best, device = {}, None, None
     bar = tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)
     for epoch, path in bar:
@@ -88,26 +87,36 @@ def test_run(folder):
     return 0 if len(correct) == len(epochs) else 1
 
 
-def read_handwriting(run, paths):
-    """Read images with the best epoch of a run: the one given or, without one, the newest. Returns the exit code."""
-    run = run or newest_run(CHECKPOINTS_DIR)
+def reading_model(run=None):
+    """The best epoch of a run, as the function that reader.read takes, and the folder for the pictures.
+
+    Without a run it is the newest that has an epoch, or the small network that comes with the program, whose folder
+    is left as it is: its pictures go to the current one.
+    """
+    trained = [folder for folder in all_runs(CHECKPOINTS_DIR) if epoch_files(folder)]
+    run = run or (trained or [CHECKPOINTS_DIR / "small"])[-1]
     epoch, path = best_epoch(run)
     model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
     print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
-    return read_images(paths, lambda digits: predict(model, digits), run)
+    return lambda digits: predict(model, digits), Path.cwd() if run.name == "small" else run
 
 
 def main(arguments=()):
-    """Test a run, or read images, as the command line `arguments` says. Returns the exit code."""
+    """Test a run, read images, or serve the page to draw on, as the command line says. Returns the exit code."""
     devices.tune_cpu()
-    paths = [Path(argument) for argument in arguments]
+    paths = [Path(argument) for argument in arguments if argument != "--draw"]
     runs, images = [path for path in paths if is_run(path)], [path for path in paths if not is_run(path)]
     if len(runs) > 1:
         raise UserError(f"{runs[0]} and {runs[1]} are two runs: name one")
-    run = runs[0] if runs else None
+    if "--draw" in arguments:
+        if images:
+            raise UserError(f"{images[0]} is no run: name one beside --draw, and drop images onto the page")
+        from handwriting.page import serve  # here, because nothing else needs Flask
+
+        return serve(reading_model(*runs)[0])
     if images:
-        return read_handwriting(run, images)
-    return test_run(run or newest_run(CHECKPOINTS_DIR))
+        return read_images(images, *reading_model(*runs))
+    return test_run(*runs or [newest_run(CHECKPOINTS_DIR)])
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class Project:
         self.environment = {}
         for name in ("Model.py", "train.py", "test.py"):
             shutil.copy(train.ROOT / name, folder)
-        shutil.copytree(train.ROOT / "support", folder / "support", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("support", "handwriting"):
+            shutil.copytree(train.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "data").symlink_to(train.DATA_DIR)
 
     def edit(self, **constants):
