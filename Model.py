@@ -1,5 +1,7 @@
 """The network myCNN of the report, and its parameter files."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -100,6 +102,8 @@ def load_parameters(path):
     than its own size. Raises UserError, which names the file, where it is not a parameter file of a myCNN.
     """
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            raise ValueError("it is not a file")
         # Mapped, a record larger than the file is refused before anything of its size is allocated.
         record = np.load(path, mmap_mode="r", allow_pickle=False)
         widths = [record.dtype[f"{layer}.weight"].shape[0] for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")]
@@ -107,9 +111,13 @@ def load_parameters(path):
             model = myCNN(widths)
         if record.shape != () or record.dtype != _record_dtype(model.state_dict()):
             raise ValueError("its fields are not those of a myCNN")
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error})") from error
     except Exception as error:  # noqa: BLE001 (a damaged header makes NumPy's parser raise nearly anything)
         raise UserError(f"{path} is not a whole parameter file of a myCNN ({error})") from error
     state = {name: torch.from_numpy(np.array(record[name])) for name in record.dtype.names}
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise UserError(f"{path} has numbers that are not finite: it is damaged, or its training went wrong")
     model.load_state_dict(state, assign=True)
     return model
 

@@ -6,6 +6,11 @@ python test.py photo.png more/ *.jpg    images, or folders of them, read by the 
 python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
 """
 
+from support.errors import UserError, check_output, one_line_errors, start_script
+
+if __name__ == "__main__":
+    start_script()  # before the imports that take seconds
+
 import gc
 import sys
 from pathlib import Path
@@ -16,10 +21,9 @@ from tqdm import tqdm
 from handwriting.images import read_images
 from Model import load_parameters
 from support import device as devices
-from support.errors import UserError, one_line_errors
-from support.files import write_csv
+from support.files import shown, write_csv
 from support.report import draw_report
-from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, shown
+from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
 BATCH_SIZE = 500  # no effect on the result, only on speed and memory
@@ -53,9 +57,7 @@ def test_run(folder):
 
     folder: a run's. Returns the exit code: 1 where an epoch's file is damaged, else 0.
     """
-    epochs = epoch_files(folder)
-    if not epochs:
-        raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
+    epochs = saved_epochs(folder)
     print(f"predicting ... {shown(folder)}", flush=True)
     images, labels = load_mnist(train=False, device=devices.CPU)
     total = len(labels)
@@ -64,12 +66,12 @@ def test_run(folder):
     for epoch, path in bar:
         try:
             model = load_parameters(path)
+            device = device or devices.trusted_device(model, images, BATCH_SIZE)[0]
+            model.to(device, memory_format=devices.memory_format(device))
+            logits = predict(model, images.to(device)).cpu()
         except UserError as error:
-            bar.write(f"error: {error}", file=sys.stderr)
+            bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        device = device or devices.trusted_device(model, images, BATCH_SIZE)[0]
-        model.to(device, memory_format=devices.memory_format(device))
-        logits = predict(model, images.to(device)).cpu()
         correct[epoch] = (logits.argmax(1) == labels).sum().item()
         bar.write(f"epoch {epoch:2d}: {correct[epoch] / total * 100:.4f} %")
         if best is None or correct[epoch] > correct[best]:
@@ -104,7 +106,11 @@ def reading_model(run=None):
 def main(arguments=()):
     """Test a run, read images, or serve the page to draw on, as the command line says. Returns the exit code."""
     devices.tune_cpu()
+    if options := [argument for argument in arguments if argument.startswith("-") and argument != "--draw"]:
+        raise UserError(f"there is no option {options[0]}: python test.py [--draw] [run] [images, or folders of them]")
     paths = [Path(argument) for argument in arguments if argument != "--draw"]
+    if len(paths) == 1 and not paths[0].exists():
+        raise UserError(f"{paths[0]} is not there: name a run, such as checkpoints/run-001, or an image")
     runs, images = [path for path in paths if is_run(path)], [path for path in paths if not is_run(path)]
     if len(runs) > 1:
         raise UserError(f"{runs[0]} and {runs[1]} are two runs: name one")
@@ -122,4 +128,4 @@ def main(arguments=()):
 if __name__ == "__main__":
     gc.freeze()  # what the imports made is needed to the end: looking through it for garbage takes almost a second
     with one_line_errors():
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main(sys.argv[1:]) or check_output())

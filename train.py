@@ -4,20 +4,26 @@ The hyperparameters are the constants below: edit them and run again. Each run g
 checkpoints/run-001, run-002, …, which `python test.py` tests.
 """
 
+from support.errors import UserError, one_line_errors, start_script
+
+if __name__ == "__main__":
+    start_script()  # before the imports that take seconds
+
 import math
+import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
-from torchvision.datasets import MNIST
 from tqdm import tqdm
 
 from Model import myCNN, save_parameters
 from support import device as devices
-from support.errors import UserError, one_line_errors
-from support.runs import checked_hyperparameters, open_run, shown
+from support.files import shown
+from support.hyperparameters import check_size, checked_hyperparameters
+from support.mnist import read_mnist
+from support.training import open_run
 
 # Hyperparameters. The values are the report's, except where the comment says otherwise.
 EPOCHS = 20
@@ -38,21 +44,10 @@ CHECKPOINTS_DIR = ROOT / "checkpoints"
 def load_mnist(train, device):
     """MNIST's 60,000 training digits, or its 10,000 test digits where `train` is False, on `device`.
 
-    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. The archives in data/ are checked
-    and unpacked at the first use, or downloaded where they are missing; raises UserError where that fails.
+    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. Raises UserError without them.
     """
-    try:
-        DATA_DIR.mkdir(exist_ok=True)
-        with FileLock(DATA_DIR / ".lock"):  # two programs must not unpack at once
-            try:
-                mnist = MNIST(DATA_DIR, train=train, download=True)
-            except (AssertionError, IndexError, RuntimeError, ValueError):  # unpacking was cut short: do it anew
-                for file in (DATA_DIR / "MNIST" / "raw").glob("*-ubyte"):
-                    file.unlink()
-                mnist = MNIST(DATA_DIR, train=train, download=True)
-    except Exception as error:  # noqa: BLE001 (whatever a damaged file makes torchvision raise)
-        raise UserError(f"MNIST in {shown(DATA_DIR)} can't be read ({error})") from error
-    return mnist.data.unsqueeze(1).to(device), mnist.targets.to(device)
+    images, labels = read_mnist(DATA_DIR, "train" if train else "t10k")
+    return images.to(device), labels.to(device)
 
 
 def augment(images):
@@ -121,6 +116,9 @@ def main():
     """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is continued."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
+    with torch.device("meta"):  # the network's size, before there is any of it
+        bytes_a_number = devices.precision_on(devices.CPU, PRECISION).itemsize
+        check_size(myCNN(DIM_HIDDEN), BATCH_SIZE, bytes_a_number, devices.free_memory())
     images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
@@ -152,11 +150,12 @@ def main():
                 )
             save_parameters(model, run.epoch_file(epoch))
             run.finish_epoch(loss, seconds, is_last=epoch == EPOCHS - 1)
-            left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
-            speed = len(images) / seconds
+            left, speed = tqdm.format_interval((EPOCHS - epoch - 1) * seconds), len(images) / seconds
             print(f"{title}: loss {loss:.4f}, {seconds:.1f} s, {speed:,.0f} digits/s, {left} left", flush=True)
 
 
 if __name__ == "__main__":
     with one_line_errors():
+        if sys.argv[1:]:
+            raise UserError("train.py takes no arguments: the settings are the constants at its top")
         main()

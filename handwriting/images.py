@@ -6,7 +6,7 @@ from handwriting.photo import image_files, load_photo
 from handwriting.picture import PHOTOS, draw_own_digits
 from handwriting.reader import read
 from support.errors import UserError
-from support.runs import shown
+from support.files import shown
 
 
 def read_images(paths, logits_of, folder):

@@ -1,5 +1,7 @@
 """How the finder learns: pages of MNIST's training digits, what it should say of them, and the training loop."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,9 @@ from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
 from handwriting.pages import Page, PageDigit, make_page
 from support import device as devices
 from support.files import atomic_write
+from support.mnist import read_mnist
+
+DATA_DIR = Path(__file__).parent.parent / "data"
 
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
 STEPS = 6000
@@ -98,10 +103,8 @@ def loss_function(maps, wanted):
 
 def learn():
     """Train the Finder and write finder.npy; what an interruption leaves in finder.pt is gone on from."""
-    import train
-
     torch.set_num_threads(1)  # the other core makes pages
-    images, labels = train.load_mnist(train=True, device=torch.device("cpu"))
+    images, labels = read_mnist(DATA_DIR, "train")
     precision = devices.best_precision(torch.device("cpu"))
     torch.manual_seed(SEED)
     finder = Finder().to(memory_format=torch.channels_last)

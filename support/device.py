@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import ctypes
+import math
 import platform
 import sys
 from pathlib import Path
@@ -48,6 +49,11 @@ def best_precision(device):
     return torch.bfloat16 if supported else torch.float32
 
 
+def precision_on(device, precision):
+    """The torch.dtype that train.py's PRECISION means on a device: "auto" (its best one), "float32" or "bfloat16"."""
+    return best_precision(device) if precision == "auto" else getattr(torch, precision)
+
+
 def autocast(device, precision):
     """A context in which products on `device` are computed in `precision`, torch.float32 or torch.bfloat16."""
     if precision == torch.float32:  # not every device has an autocast to turn off
@@ -68,14 +74,28 @@ def has_fused_adam(device):
 
 
 def random_state(device):
-    """The state of the device's own random numbers, a uint8 tensor; None for the CPU, whose state is PyTorch's."""
-    return None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
+    """The state of the random number generators that a training on the device draws from: a dict of uint8 tensors."""
+    state = {"cpu": torch.get_rng_state()}
+    return state if device.type == "cpu" else state | {device.type: torch.get_device_module(device).get_rng_state()}
 
 
 def set_random_state(device, state):
-    """Go on with the random numbers from a `random_state` of the same kind of device."""
-    if state is not None:
-        torch.get_device_module(device).set_rng_state(state)
+    """Go on with the random numbers from what random_state gave on the same kind of device."""
+    torch.set_rng_state(state["cpu"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state[device.type])
+
+
+def free_memory():
+    """The bytes of memory that this process can still take; infinity where the system doesn't tell."""
+    limits = [math.inf]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # a container's
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text()))
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return min(limits)
 
 
 def device_name(device):
@@ -102,28 +122,26 @@ def trusted_device(model, images, batch_size, precision="auto", labels=None, los
     computed at a time; labels: int64 [N]; both on the CPU. precision: "auto" (the device's best one), "float32" or
     "bfloat16". loss_function and train_step: train.py's, the latter tried once with a whole batch.
     """
-
-    def precision_on(device):
-        return best_precision(device) if precision == "auto" else getattr(torch, precision)
-
     device = best_device()
     if device == CPU:
-        return CPU, precision_on(CPU)
+        return CPU, precision_on(CPU, precision)
     expected = _trial(model, images[:CHECKED], CHECKED, CPU, torch.float32, labels, loss_function)
     name = device.type.upper()
     try:
         name = device_name(device)
-        found = _trial(model, images, batch_size, device, precision_on(device), labels, loss_function, train_step)
-        logits, step = TOLERANCES[precision_on(device)]
+        found = _trial(
+            model, images, batch_size, device, precision_on(device, precision), labels, loss_function, train_step
+        )
+        logits, step = TOLERANCES[precision_on(device, precision)]
         tolerances = [logits] + [step] * (len(expected) - 1)
         if all(map(_is_close, found, expected, tolerances)):
-            return device, precision_on(device)
+            return device, precision_on(device, precision)
         trouble = "computes this network wrongly"
     except Exception as error:  # noqa: BLE001 (whatever a device and its driver raise)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         trouble = f"fails at this network ({reason})"
     tqdm.write(f"{name} {trouble}: the CPU is used", file=sys.stderr)
-    return CPU, precision_on(CPU)
+    return CPU, precision_on(CPU, precision)
 
 
 def _trial(model, images, batch_size, device, precision, labels, loss_function, train_step=None):

@@ -1,13 +1,12 @@
 """report.png of a run: accuracy and loss by epoch, the confusion matrix, the misread digits."""
 
-import csv
-import json
+import warnings
 
 import numpy as np
 from matplotlib.figure import Figure  # without pyplot: quicker to import, and it needs no screen
 from matplotlib.patches import Rectangle
 
-from support.files import atomic_write
+from support.files import atomic_write, read_column, read_json
 
 MISREAD = 40  # digits shown at the most, in rows of 10
 
@@ -24,8 +23,8 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     predictions = probabilities.argmax(1)
     figure = Figure(figsize=(13, 11.5), dpi=100)
     heading, _, details = title.partition("\n")
-    figure.suptitle(heading, x=0.03, y=0.985, ha="left", fontsize=16, fontweight="bold")
-    figure.text(0.03, 0.952, details, va="top", fontsize=10, color="0.35")
+    figure.suptitle(heading, x=0.03, y=0.985, ha="left", fontsize=16, fontweight="bold", parse_math=False)
+    figure.text(0.03, 0.952, details, va="top", fontsize=10, color="0.35", parse_math=False)
     top = figure.add_gridspec(2, 2, left=0.07, right=0.985, top=0.885, bottom=0.475, width_ratios=(7, 6), hspace=0.12)
     accuracy_axes = figure.add_subplot(top[0, 0])
     loss_axes = figure.add_subplot(top[1, 0], sharex=accuracy_axes)
@@ -41,9 +40,21 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     figure.text(0.03, 0.412, heading, fontsize=12)
     _draw_misread(figure.add_axes((0.03, 0.01, 0.94, 0.393)), images, labels, probabilities, shown)
     path = folder / "report.png"
-    with atomic_write(path) as file:
-        figure.savefig(file)
+    save_figure(figure, path)
     return path
+
+
+def drawable(name):
+    """A name from anybody as one line, of 150 characters at most, that matplotlib can draw with parse_math=False."""
+    line = " ".join(name.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= 150 else f"{line[:147]}..."
+
+
+def save_figure(figure, path):
+    """Save a matplotlib Figure to the PNG file `path`. Raises UserError where it can't be written."""
+    with atomic_write(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box for a letter that its font lacks
+        figure.savefig(file)
 
 
 def _draw_misread(axes, images, labels, probabilities, shown):
@@ -120,16 +131,13 @@ def _draw_confusion(axes, labels, predictions, best):
 
 def _title_and_losses(folder):
     """What a run's folder tells of its training: a title of two or three lines, and a dict from epoch to loss."""
-    try:
-        settings = json.loads((folder / "settings.json").read_text())
-        names = [f"{name} = {value}" for name, value in settings["hyperparameters"].items()]
+    settings = read_json(folder / "settings.json")
+    hyperparameters = settings.get("hyperparameters")
+    if isinstance(hyperparameters, dict):
+        names = [f"{name} = {value}" for name, value in hyperparameters.items()]
         half = (len(names) + 1) // 2
-        lines = [", ".join(names[:half]), ", ".join(names[half:] + [f"{settings['device']}, {settings['precision']}"])]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # a run from elsewhere may lack it
-        lines = ["no settings.json in the folder"]
-    try:
-        with (folder / "training_log.csv").open(newline="") as file:
-            losses = {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, TypeError, KeyError):
-        losses = {}
-    return "\n".join([f"myCNN, {folder.name}", *lines]), losses
+        lines = [names[:half], [*names[half:], f"{settings.get('device')}, {settings.get('precision')}"]]
+    else:  # a run from elsewhere may lack it
+        lines = [["no settings.json in the folder"]]
+    lines = [f"myCNN, {folder.name}", *map(", ".join, lines)]
+    return "\n".join(map(drawable, lines)), read_column(folder / "training_log.csv", "loss")

@@ -93,7 +93,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, training_digits):  # the digits are unpacked by then
+def project(tmp_path):
     """A copy of the project with a small network and one epoch."""
     project = Project(tmp_path)
     project.edit(DIM_HIDDEN=SMALL, EPOCHS=1)

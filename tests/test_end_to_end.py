@@ -25,7 +25,8 @@ def test_one_epoch_of_a_small_network_reaches_95_percent(project):
     [
         (["test.py"], "no run in checkpoints yet"),
         (["test.py", "nowhere"], "nowhere is not there"),
-        (["test.py", "7.png", "8.png"], "no run in checkpoints yet"),
+        (["test.py", "run-001", "--fast"], "there is no option --fast"),
+        (["train.py", "--epochs", "5"], "the settings are the constants at its top"),
     ],
 )
 def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(project, command, complaint):

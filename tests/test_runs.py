@@ -1,5 +1,7 @@
 """Interrupted, resumed, damaged: whatever happens to a run, its finished epochs are safe."""
 
+import json
+import os
 import pickle
 import random
 import resource
@@ -14,8 +16,9 @@ import torch
 from conftest import SMALL, Mark
 
 from Model import load_parameters, myCNN
+from support import training
 from support.errors import UserError
-from support.runs import epoch_files
+from support.runs import best_epoch, epoch_files, is_run, newest_run
 
 
 def parameters_of(folder):
@@ -73,6 +76,201 @@ def test_a_run_of_other_settings_is_left_alone(interrupted, monkeypatch):
     assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
     after = {path.name: path.stat().st_mtime_ns for path in (interrupted.CHECKPOINTS_DIR / "run-001").glob("[a-z]*")}
     assert before == after
+
+
+def test_a_complete_run_whose_epochs_were_deleted_is_not_trained_again_in_its_place(interrupted):
+    interrupted.main()
+    folder = interrupted.CHECKPOINTS_DIR / "run-001"
+    for path in epoch_files(folder).values():
+        path.unlink()
+    interrupted.main()
+    assert not epoch_files(folder)
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+
+
+def edit_settings(folder, **changes):
+    """Change what a run's settings.json says."""
+    path = folder / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda folder: edit_settings(folder, precision="float16"), "its precision is float16, now "),
+        (lambda folder: edit_settings(folder, device="abacus"), "its device is abacus, now cpu"),
+        (lambda folder: (folder / "settings.json").write_text('{"hyperparameters": {'), "settings.json can't be read"),
+        (lambda folder: (folder / "settings.json").write_text("[" * 100_000), "settings.json can't be read"),
+        (lambda folder: (folder / "settings.json").write_text("[]"), "settings.json can't be read"),
+        (lambda folder: (folder / "settings.json").unlink(), "settings.json can't be read"),
+        (lambda folder: replace(folder / "settings.json", Path.mkdir), "settings.json can't be read"),
+        (lambda folder: replace(folder / "settings.json", os.mkfifo), "settings.json can't be read"),
+        (lambda folder: replace(folder / "training_state.pt", Path.mkdir), "training_state.pt is not a file"),
+        (lambda folder: replace(folder / "training_state.pt", os.mkfifo), "training_state.pt is not a file"),
+        (lambda folder: replace(folder / ".lock", Path.mkdir), "can't be opened"),
+    ],
+)
+def test_why_an_unfinished_run_is_not_continued_is_said_in_a_line(interrupted, capsys, change, why):
+    folder = interrupted.CHECKPOINTS_DIR / "run-001"
+    change(folder)
+    before = parameters_of(folder), {path.name for path in folder.glob("[!.]*")}
+    capsys.readouterr()
+    interrupted.main()
+    out, err = capsys.readouterr()
+    [line] = [line for line in (out + err).splitlines() if "run-001" in line]
+    assert "run-001 is not continued: " in line
+    assert why in line
+    assert err.count("\n") <= 1
+    assert (parameters_of(folder), {path.name for path in folder.glob("[!.]*")}) == before
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+
+
+def replace(path, make):
+    """Put something else in a file's place."""
+    path.unlink()
+    make(path)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_training_state_that_cannot_be_read_is_not_called_damaged_nor_renamed(
+    interrupted, monkeypatch, capsys, error
+):
+    plain_open = Path.open
+
+    def refusing_open(path, mode="r", *arguments, **options):
+        if path.name == "training_state.pt" and mode == "rb":
+            raise error
+        return plain_open(path, mode, *arguments, **options)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing_open)
+        interrupted.main()
+    _, err = capsys.readouterr()
+    assert "run-001 is not continued: it can't be opened" in err
+    assert "damaged" not in err
+    assert err.count("\n") == 1
+    shutil.rmtree(interrupted.CHECKPOINTS_DIR / "run-002")
+    interrupted.main()
+    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
+
+
+def test_a_run_that_is_continued_with_other_threads_or_libraries_says_so(interrupted, capsys):
+    folder = interrupted.CHECKPOINTS_DIR / "run-001"
+    assert json.loads((folder / "settings.json").read_text())["threads"] == torch.get_num_threads()
+    edit_settings(folder, threads=77)
+    capsys.readouterr()
+    interrupted.main()
+    out = capsys.readouterr().out
+    assert f"run-001 was begun with threads 77, now {torch.get_num_threads()}: it won't equal" in out
+    assert "continuing run-001 at epoch 3 of 4" in out
+
+
+def test_a_bit_flipped_anywhere_in_a_training_state_changes_nothing_unsaid(interrupted):
+    path = interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt"
+    whole, chance = path.read_bytes(), random.Random(0)
+    model = myCNN(SMALL)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    everything = (model, optimizer, interrupted.make_scheduler(optimizer, 32))
+    training.load_state(path, *everything)
+
+    def values():
+        return [
+            tensor.clone()
+            for state in optimizer.state.values()
+            for tensor in (*state.values(), *model.state_dict().values())
+        ]
+
+    expected, told = values(), 0
+    for position in [*chance.choices(range(len(whole)), k=300), *range(len(whole) - 30, len(whole))]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            training.load_state(path, *everything)
+        except training.DamagedState:
+            told += 1
+        assert all(map(torch.equal, values(), expected)), position
+    assert told > 250
+
+
+def test_a_training_state_of_numbers_that_are_none_is_damaged(interrupted, capsys):
+    path = interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt"
+    for change in (
+        lambda state: state["model"]["fc3.bias"].fill_(float("nan")),
+        lambda state: state["random"]["cpu"].zero_(),
+    ):
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(interrupted, "EPOCHS", 4)
+            stop_in(interrupted, epoch=3)
+        assert "training_state.pt is damaged" in capsys.readouterr().err
+        path = newest_run(interrupted.CHECKPOINTS_DIR) / "training_state.pt"
+    assert parameters_of(path.parent)[1] == parameters_of(interrupted.CHECKPOINTS_DIR / "whole")[1]
+
+
+def test_a_training_state_that_vanishes_in_the_last_epoch_is_not_missed(interrupted, monkeypatch):
+    finish = training.Run.finish_epoch
+
+    def finish_without_state(run, loss, seconds, is_last):
+        if is_last:
+            run.state_file.unlink()
+        finish(run, loss, seconds, is_last)
+
+    monkeypatch.setattr(training.Run, "finish_epoch", finish_without_state)
+    interrupted.main()
+    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-001")) == 4
+
+
+def test_checkpoints_that_vanish_during_training_are_one_line(interrupted, monkeypatch):
+    step, runs = interrupted.train_step, interrupted.CHECKPOINTS_DIR
+
+    def stealing_step(*arguments):
+        if runs.is_dir():
+            shutil.rmtree(runs)
+            runs.write_text("in the way")
+        return step(*arguments)
+
+    monkeypatch.setattr(interrupted, "train_step", stealing_step)
+    with pytest.raises(UserError, match="could not be written"):
+        interrupted.main()
+
+
+def test_the_newest_run_with_an_epoch_is_found_behind_one_without(tmp_path):
+    for name in ("run-001", "run-002", "run-²", "run-003x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run-004").write_text("no folder")
+    (tmp_path / "run-001" / "epoch_00.npy").touch()
+    (tmp_path / "run-001" / "epoch_².npy").touch()
+    assert newest_run(tmp_path).name == "run-002"
+    assert newest_run(tmp_path, with_epoch=True).name == "run-001"
+    assert list(epoch_files(tmp_path / "run-001")) == [0]
+    assert epoch_files(tmp_path / "run-004") == epoch_files(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["epoch,accuracy\n0,99\n", "epoch,accuracy\n0,nan\n1,nan\n", "x" * 200_000, "\0", "epoch,accuracy\n0,9\n²,1\n"],
+)
+def test_a_table_of_accuracies_that_does_not_tell_of_all_epochs_leaves_the_last(tmp_path, text):
+    for epoch in (0, 1):
+        (tmp_path / f"epoch_{epoch:02d}.npy").touch()
+    (tmp_path / "accuracy.csv").write_text("epoch,accuracy\n0,99\n1,98\n")
+    assert best_epoch(tmp_path)[0] == 0
+    (tmp_path / "accuracy.csv").write_text(text)
+    assert best_epoch(tmp_path)[0] == 1
+
+
+def test_a_folder_is_a_run_by_its_name_or_by_what_is_in_it(tmp_path):
+    for name in ("run-001", "mine", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "training_log.csv").touch()
+    (tmp_path / "photos" / "report.png").touch()
+    runs = [path.name for path in (*tmp_path.iterdir(), tmp_path / ("x" * 300)) if is_run(path)]
+    assert sorted(runs) == ["mine", "run-001"]
 
 
 def damage(path, how):

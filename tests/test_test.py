@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from Model import load_parameters, myCNN, save_parameters
 from support import device as devices
 from support import report
 from support.errors import UserError
+from support.runs import best_epoch
 
 
 @pytest.fixture
@@ -149,6 +151,69 @@ def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):
     assert err.count("\n") == 1
     assert out.splitlines()[1].startswith("epoch  1: ")
     assert out.splitlines()[2].startswith("best accuracy: ")
+
+
+@pytest.fixture
+def clone(monkeypatch, tmp_path, test_digits):
+    """test.py in a folder with the small network, without a run, and with an image of the first test digit, a 7."""
+    shutil.copytree(train.CHECKPOINTS_DIR / "small", tmp_path / "checkpoints" / "small")
+    monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(255 - test_digits[0][0, 0].numpy()).resize((140, 140)).save("7.png")
+    return tmp_path
+
+
+def test_without_a_run_the_small_network_reads_and_its_folder_stays_as_it_is(clone, capsys):
+    small = clone / "checkpoints" / "small"
+    before = {path.name: path.read_bytes() for path in small.iterdir()}
+    assert test.main(["7.png"]) == 0
+    out = capsys.readouterr().out
+    [epoch] = small.glob("epoch_*.npy")
+    assert out.startswith(f"reading with epoch {int(epoch.stem[6:])} of checkpoints/small\n7.png: 7   7 ")
+    assert out.endswith("pictures in own_digits.png\n")
+    assert (clone / "own_digits.png").exists()
+    assert {path.name: path.read_bytes() for path in small.iterdir()} == before
+
+
+def test_a_run_of_ones_own_reads_before_the_small_network_and_a_named_one_before_all(clone, capsys):
+    for number in (1, 2, 3):
+        folder = clone / "checkpoints" / f"run-{number:03d}"
+        folder.mkdir()
+        if number < 3:  # the newest has no epoch yet
+            shutil.copy(next((clone / "checkpoints" / "small").glob("epoch_*.npy")), folder / "epoch_00.npy")
+    assert test.main(["7.png"]) == 0
+    assert capsys.readouterr().out.startswith("reading with epoch 0 of checkpoints/run-002\n")
+    assert (clone / "checkpoints" / "run-002" / "own_digits.png").exists()
+    assert test.main(["checkpoints/run-001", "7.png"]) == 0
+    assert capsys.readouterr().out.startswith("reading with epoch 0 of checkpoints/run-001\n")
+
+
+def test_a_damaged_small_network_is_told_in_one_line(clone):
+    [epoch] = (clone / "checkpoints" / "small").glob("epoch_*.npy")
+    epoch.write_bytes(epoch.read_bytes()[:1000])
+    with pytest.raises(UserError, match="small/epoch_.*not a whole parameter file"):
+        test.main(["7.png"])
+
+
+def test_the_small_network_has_the_accuracy_that_the_readme_tells(test_digits):
+    images, labels = test_digits
+    model = load_parameters(best_epoch(train.CHECKPOINTS_DIR / "small")[1])
+    accuracy = (test.predict(model, images).argmax(1) == labels).float().mean().item() * 100
+    assert f"The small network ended at {accuracy:.2f} %" in (train.ROOT / "README.md").read_text()
+    assert accuracy >= 99.6
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_parameters_that_are_not_finite_are_named_and_not_counted_as_an_accuracy(tested, capsys, number):
+    model = load_parameters(tested / "epoch_00.npy")
+    with torch.no_grad():
+        model.fc2.weight[3, 4] = number
+    save_parameters(model, tested / "epoch_00.npy")
+    assert test.main() == 1
+    out, err = capsys.readouterr()
+    assert "epoch_00.npy has numbers that are not finite" in err
+    assert err.count("\n") == 1
+    assert "epoch  0" not in out
 
 
 def test_no_run_an_empty_run_and_a_missing_folder_are_refused(tested, monkeypatch, tmp_path):

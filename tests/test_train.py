@@ -1,58 +1,18 @@
+import bisect
 import csv
-import functools
-import hashlib
-import http.server
 import json
 import shutil
-import threading
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL
-from torchvision.datasets import MNIST
 
 import train
 from Model import myCNN
+from support import device as devices
+from support import hyperparameters
 from support.errors import UserError
-
-
-def test_the_archives_are_the_official_ones():
-    for name, md5 in MNIST.resources:
-        content = (train.DATA_DIR / "MNIST" / "raw" / name).read_bytes()
-        assert hashlib.md5(content).hexdigest() == md5, name
-        assert md5 in (train.DATA_DIR / "README.md").read_text()
-
-
-def test_mnist_has_its_counts_ranges_and_first_labels(training_digits, test_digits):
-    first = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    for (images, labels), count, head in zip((training_digits, test_digits), (60_000, 10_000), first, strict=True):
-        assert images.shape == (count, 1, 28, 28)
-        assert images.dtype == torch.uint8
-        assert (images.min(), images.max()) == (0, 255)
-        assert labels.dtype == torch.int64
-        assert labels[:10].tolist() == head
-        assert labels.unique().tolist() == list(range(10))
-
-
-def test_a_damaged_archive_is_one_line_without_a_network(tmp_path, monkeypatch):
-    shutil.copytree(train.DATA_DIR, tmp_path / "data", ignore=shutil.ignore_patterns("*-ubyte", ".lock"))
-    archive = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
-    archive.write_bytes(archive.read_bytes()[:-100])
-    monkeypatch.setattr(train, "DATA_DIR", tmp_path / "data")
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte.gz"):
-        train.load_mnist(train=False, device=torch.device("cpu"))
-
-
-def test_a_half_unpacked_file_is_unpacked_again(tmp_path, monkeypatch, test_digits):
-    shutil.copytree(train.DATA_DIR, tmp_path / "data", ignore=shutil.ignore_patterns(".lock"))
-    unpacked = tmp_path / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
-    monkeypatch.setattr(train, "DATA_DIR", tmp_path / "data")
-    for length in (0, 3, 1_000_000):
-        unpacked.write_bytes(unpacked.read_bytes()[:length])
-        images, _ = train.load_mnist(train=False, device=torch.device("cpu"))
-        assert torch.equal(images, test_digits[0])
 
 
 def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch, training_digits):
@@ -138,14 +98,82 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_tr
         ("PRECISION", "float16"),
         ("SEED", -1),
         ("SEED", None),
+        ("EPOCHS", 10**5000),
+        ("LEARNING_RATE", 10**400),
+        ("LEARNING_RATE", float("inf")),
+        ("LEARNING_RATE", True),
+        ("LABEL_SMOOTHING", 10**5000),
+        ("DIM_HIDDEN", [10**5000] * 5),
+        ("DIM_HIDDEN", list(range(10**6))),
+        ("DIM_HIDDEN", np.array([32, 128, 512, 1024, 256])),
+        ("LR_SCHEDULE", np.array(["cosine", "constant"])),
+        ("AUGMENT", np.array([True, False])),
+        ("AUGMENT", 1),
+        ("PRECISION", torch.bfloat16),
+        ("SEED", 10**5000),
+        ("SEED", 0.0),
     ],
+    ids=lambda value: value if type(value) is str else type(value).__name__,  # pytest can't write 10**5000
 )
 def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_training, monkeypatch, name, value):
     monkeypatch.setattr(train, name, value)
     with pytest.raises(UserError, match=rf"{name} = .* in train.py must be ") as refused:
         train.main()
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 200
     assert not train.CHECKPOINTS_DIR.exists()
+
+
+@pytest.mark.parametrize("name", hyperparameters.HYPERPARAMETERS)
+def test_a_hyperparameter_commented_out_is_named_with_what_is_allowed(small_training, monkeypatch, name):
+    monkeypatch.delattr(train, name)
+    with pytest.raises(UserError, match=f"{name} is missing in train.py: it must be "):
+        train.main()
+    assert not train.CHECKPOINTS_DIR.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"DIM_HIDDEN": [65_536] * 5}, "a parameter file can hold 2.15 GB: lower DIM_HIDDEN"),
+        ({"DIM_HIDDEN": [32, 128, 512, 21_391, 256]}, "has 2.17 GB, and a parameter file can hold 2.15 GB"),
+        ({"DIM_HIDDEN": [1024, 1024, 512, 16, 16], "BATCH_SIZE": 60_000}, "of memory at least, and 20.0 GB are free"),
+        ({"DIM_HIDDEN": [32, 128, 512, 1024, 256], "BATCH_SIZE": 60_000}, "of memory at least, and 20.0 GB are free"),
+    ],
+)
+def test_what_can_be_neither_saved_nor_held_in_memory_is_refused_before_training(
+    small_training, monkeypatch, settings, complaint
+):
+    monkeypatch.setattr(devices, "free_memory", lambda: 20e9)
+    for name, value in settings.items():
+        monkeypatch.setattr(train, name, value)
+    with pytest.raises(UserError, match=complaint):
+        train.main()
+    assert not train.CHECKPOINTS_DIR.exists()
+
+
+def test_the_largest_network_that_is_let_through_fits_in_a_record_of_numpy():
+    def size(width):
+        with torch.device("meta"):
+            model = myCNN([1, 1, 1, width, 1])
+        try:
+            hyperparameters.check_size(model, 1, 4, float("inf"))
+        except UserError:
+            return None
+        return np.dtype([(name, "<f4", tuple(t.shape)) for name, t in model.state_dict().items()]).itemsize
+
+    largest = bisect.bisect_left(range(20_000_000), True, key=lambda width: width > 0 and size(width) is None) - 1
+    assert 2**31 - 300 < size(largest) < 2**31
+
+
+def test_the_memory_that_a_training_is_said_to_take_is_less_than_it_takes():
+    measured = {(64, 4): 699e6, (1024, 4): 2265e6, (64, 2): 822e6, (1024, 2): 1538e6}  # on a CPU, beyond the imports
+    with torch.device("meta"):
+        model = myCNN()
+    for (batch_size, bytes_a_number), need in measured.items():
+        hyperparameters.check_size(model, batch_size, bytes_a_number, need)
+        with pytest.raises(UserError, match="of memory at least"):
+            hyperparameters.check_size(model, batch_size, bytes_a_number, 0.6 * need)
 
 
 def test_too_little_disk_space_is_said_before_training(small_training, monkeypatch):
@@ -195,17 +223,6 @@ def test_a_training_of_few_steps_has_a_cosine_schedule_too(monkeypatch):
             assert 0 <= optimizer.param_groups[0]["lr"] <= train.LEARNING_RATE * 1.001
             optimizer.step()
             scheduler.step()
-
-
-def test_missing_data_is_downloaded_into_a_new_folder(tmp_path, monkeypatch):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=train.DATA_DIR / "MNIST" / "raw")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as mirror:
-        threading.Thread(target=mirror.serve_forever, daemon=True).start()
-        monkeypatch.setattr(train, "DATA_DIR", tmp_path / "data")
-        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{mirror.server_port}/"])
-        images, labels = train.load_mnist(train=False, device=torch.device("cpu"))
-        mirror.shutdown()
-    assert (len(images), len(labels)) == (10_000, 10_000)
 
 
 def test_augmented_digits_keep_their_form_and_move_a_little(training_digits):
