@@ -25,6 +25,7 @@ KINDS = {
     "scribbles": 0.35,
     "letters": 0.3,
     "yellow": 0.1,
+    "rough": 0.2,  # paper whose grain shows
     "gradient": 0.6,
     "vignette": 0.3,
     "shadow": 0.35,
@@ -86,7 +87,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     if has["drawn"]:
         scene = np.ones((*shape, 3), np.float32)
     else:
-        scene = scenes.paper(rng, shape, has["yellow"])
+        scene = scenes.paper(rng, shape, has["yellow"], has["rough"])
         for kind in ("ruled", "squared", "dotted"):
             if has[kind]:
                 scenes.rule(rng, scene, height, kind)

@@ -3,12 +3,15 @@
 import cv2
 import numpy as np
 
+from handwriting.scenes import field
+
 ENLARGED = 3  # MNIST's digits are brought to this many times their size before their strokes are measured
 LINE = 0.7  # share of the pens that draw a line of one width; others keep MNIST's strokes, thinner or thicker
 LINE_WIDTH = (0.22, 0.17)  # from this many pixels to this share of the digit's height
 SWELLING = (-0.03, 0.05)  # of MNIST's strokes at each edge, in shares of the digit's height
 TILT, SHEAR, ASPECT = 8, 0.12, 0.12  # standard deviations: degrees, columns a row, of the aspect's logarithm
-GAP = (0.04, 0.16)  # radius of a gap, in shares of the digit's height
+BENT = 0.09  # of its size: how far a digit's parts are moved, at the most as a standard deviation
+GAP = (0.04, 0.18)  # radius of a gap, in shares of the digit's height
 FAR = 1e3
 LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabcdefhikmnprtuvwxy+=#&%?"
 
@@ -55,7 +58,7 @@ def written(rng, digit, height, pen, breaks=0):
 
 
 def _transformed(rng, distance, scale):
-    """An array scaled, turned, sheared and stretched a little, in its new bounds."""
+    """An array scaled, turned, sheared, stretched and bent a little, in its new bounds."""
     turn = np.deg2rad(rng.normal(0, TILT))
     stretch = np.exp(rng.normal(0, ASPECT))
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -65,7 +68,10 @@ def _transformed(rng, distance, scale):
     low, high = corners.min(0), corners.max(0)
     size = tuple(int(side) for side in np.ceil(high - low) + 2)
     matrix = np.hstack([matrix, (1 - low)[:, None]])
-    return cv2.warpAffine(distance, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FAR)
+    distance = cv2.warpAffine(distance, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FAR)
+    bent = (field(rng, distance.shape, 2, rng.uniform(0, BENT) * max(size)) for _ in range(2))
+    y, x = (place + way for place, way in zip(np.mgrid[: size[1], : size[0]].astype(np.float32), bent, strict=True))
+    return cv2.remap(distance, x, y, cv2.INTER_LINEAR, borderValue=FAR)
 
 
 def _break(rng, ink, radius):

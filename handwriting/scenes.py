@@ -9,7 +9,10 @@ LINE_DARKNESS = (0.15, 1.0)
 GRADIENT, VIGNETTE = 0.6, 1.4  # at the most: light lost from one side to the other, and towards the corners
 SHADOW, SHADOW_EDGE = (0.2, 0.7), (0.003, 0.08)  # light lost in it; how wide its edge is, in shares of the page
 GLARE = (0.2, 0.8)  # light added
+ROUGH = (2, 6)  # pixels: the size of the grains of rough paper
 TABLE = (0.03, 0.8)  # brightness
+TABLE_EDGE = (-0.5, 0.45)  # from the middle of the picture, in its sides
+ACROSS, ALONG = (20, 110), (2, 25)  # streaks on a page's length
 BLUR, HEAVY_BLUR = (0.3, 1.2), (0.04, 0.11)  # standard deviations: in pixels; in heights of a digit
 NOISE, GAMMA, JPEG = 0.06, (0.7, 1.5), (15, 95)
 
@@ -33,12 +36,25 @@ def _across(rng, shape):
     return np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x
 
 
-def paper(rng, shape, yellow):
+def _streaks(rng, shape):
+    """Short streaks in one direction, as of wood or cloth, float32 `shape`, of standard deviation 1 or a little less."""
+    noise = rng.standard_normal((64, 64), np.float32)
+    y, x = _axes(shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    across = np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x + 0.1 * field(rng, shape, 3, 0.3)
+    along = np.float32(np.cos(angle)) * x - np.float32(np.sin(angle)) * y
+    across, along = (part * np.float32(rng.uniform(*cells)) for part, cells in ((across, ACROSS), (along, ALONG)))
+    return cv2.remap(noise, across, along, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
+
+
+def paper(rng, shape, yellow, rough):
     """A blank sheet, float32 [height, width, 3]."""
     tint = 1 - np.abs(rng.normal(0, 0.06, 3)) * (rng.random() < 0.6)
     if yellow:
         tint = tint * (1, 0.9, rng.uniform(0.45, 0.8))
     grain = 1 + field(rng, shape, 20, 0.008) + field(rng, shape, 60, 0.008)
+    if rough:
+        grain += field(rng, shape, int(max(shape) / rng.uniform(*ROUGH)), rng.uniform(0.01, 0.08))
     return np.float32(rng.uniform(*PAPER) * tint) * grain[..., None]
 
 
@@ -93,14 +109,13 @@ def light(rng, shape, gradient, vignette, shadow, glare):
 
 def table(rng, shape):
     """A table beside the sheet: its picture, float32 [height, width, 3], and where it is, float32 `shape`."""
-    edge = _across(rng, shape) - rng.uniform(0.05, 0.45)
+    edge = _across(rng, shape) - rng.uniform(*TABLE_EDGE)
     if rng.random() < 0.5:  # a corner of the sheet
         edge = np.maximum(edge, _across(rng, shape) - rng.uniform(0.05, 0.45))
     where = np.clip(edge * max(shape) / rng.uniform(0.7, 4) + 0.5, 0, 1)
     grain = sum(field(rng, shape, cells, rng.uniform(0, 0.12)) for cells in (4, 12, 40, 90))
-    if rng.random() < 0.4:  # wood
-        y = _across(rng, shape) + 0.1 * field(rng, shape, 3, 0.3)
-        grain += rng.uniform(0.03, 0.15) * np.sin(y * (2 * np.pi * rng.uniform(5, 40)))
+    if rng.random() < 0.6:  # wood, cloth
+        grain += rng.uniform(0.03, 0.2) * _streaks(rng, shape)
     grain += rng.normal(0, rng.uniform(0, 0.06), shape).astype(np.float32)
     colour = np.clip(rng.uniform(*TABLE) * np.exp(rng.normal(0, 0.3, 3)), 0, 1)
     return np.float32(colour) * (1 + grain[..., None]), where
