@@ -11,8 +11,9 @@ from handwriting.digits import find_digits
 from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
-TURNED_DIGITS, TURNED_SURER = 8, 1.25  # a page is turned for so many digits, so much surer than upright
-SURE_ENOUGH = 0.62  # of each digit: turned, the page could not be that much surer
+TURNED_DIGITS, TURNED_SURER = 8, 1.25  # a page is turned for so many digits, so much surer than upright,
+TURNED_SURE = 0.45  # most of them at least so sure,
+SURE_ENOUGH = 0.62  # if they are not as sure as this upright
 
 
 @dataclass
@@ -51,14 +52,14 @@ def read(picture, logits_of):
     if _is_mnists(picture):
         found = [[((0, 0, 28, 28), picture[..., 0], 1.0)]]
         return Reading(_answered(found, logits_of)[0])
-    lines, best = _read_upright(picture, logits_of)
-    turns = 0
-    if max(picture.shape) >= TURNED_SIDE and best < SURE_ENOUGH * max(1, sum(map(len, lines))):
+    lines, sure = _read_upright(picture, logits_of)
+    turns, best = 0, TURNED_SURER * sure.sum()
+    if max(picture.shape) >= TURNED_SIDE and sure.sum() < SURE_ENOUGH * max(1, len(sure)):
         for quarter in (1, 2, 3):
             turned = np.ascontiguousarray(np.rot90(picture, -quarter))
-            its_lines, sureness = _read_upright(turned, logits_of)
-            if sum(map(len, its_lines)) >= TURNED_DIGITS and sureness > (best if turns else TURNED_SURER * best):
-                lines, best, turns = its_lines, sureness, quarter
+            its_lines, sure = _read_upright(turned, logits_of)
+            if len(sure) >= TURNED_DIGITS and np.median(sure) > TURNED_SURE and sure.sum() > best:
+                lines, best, turns = its_lines, sure.sum(), quarter
     height, width = picture.shape[:2]
     for digit in (digit for line in lines for digit in line):
         for quarter in range(turns, 0, -1):
@@ -73,15 +74,15 @@ def _read_upright(picture, logits_of):
 
 
 def _answered(found, logits_of):
-    """Lines of (box, form, sure) as lines of Digit, and how sure of them all finder and network are together."""
+    """Lines of (box, form, sure) as lines of Digit, and how sure finder and network are of each, float [N]."""
     forms = [form for line in found for _, form, _ in line]
     if not forms:
-        return [], 0.0
+        return [], np.zeros(0)
     probabilities = logits_of(torch.from_numpy(np.stack(forms)).unsqueeze(1)).float().softmax(1).cpu().numpy()
     each = iter(probabilities)
     lines = [[Digit(box, form, next(each)) for box, form, _ in line] for line in found]
     sure = np.array([sure for line in found for _, _, sure in line])
-    return lines, float((sure * probabilities.max(1) ** 2).sum())
+    return lines, sure * probabilities.max(1) ** 2
 
 
 def _is_mnists(picture):

@@ -37,7 +37,7 @@ def _across(rng, shape):
 
 
 def _streaks(rng, shape):
-    """Short streaks in one direction, as of wood or cloth, float32 `shape`, of standard deviation 1 or a little less."""
+    """Short streaks in one direction, as of wood or cloth, float32 `shape`, of a standard deviation near 1."""
     noise = rng.standard_normal((64, 64), np.float32)
     y, x = _axes(shape)
     angle = rng.uniform(0, 2 * np.pi)

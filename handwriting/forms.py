@@ -1,0 +1,113 @@
+"""Where a digit was found -> its ink alone, in MNIST's form."""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from handwriting.finder import PAD, UNIT
+
+PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
+OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
+SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
+
+
+def form_of(image, look, digit, found):
+    """A digit found on an image as MNIST has it, uint8 [28, 28], ink bright on black, or None where it has no ink.
+
+    image: PIL's, RGB; look: what finder.look gives of it, at one scale; digit: a row of found, float [N, 6], of what
+    was found on the whole image: how sure, middle row and column, height and width in pixels, number of the look.
+    """
+    scale, maps, _ = look
+    _, row, column, digit_height, digit_width, _ = digit
+    size = max(digit_height, digit_width)
+    top, left = row - digit_height / 2, column - digit_width / 2
+    bottom, right = row + digit_height / 2, column + digit_width / 2
+    margin = MARGIN * size
+    top, left = max(0, top - margin), max(0, left - margin)
+    bottom, right = min(image.height, bottom + margin), min(image.width, right + margin)
+    fine = min(PATCH / size, 6)
+    height, width = max(8, round((bottom - top) * fine)), max(8, round((right - left) * fine))
+    patch = image.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+    patch = np.asarray(patch, dtype=np.float32) / 255
+    y = top + (np.arange(height, dtype=np.float32)[:, None] + 0.5) * ((bottom - top) / height)
+    x = left + (np.arange(width, dtype=np.float32) + 0.5) * ((right - left) / width)
+    ink, down, across = _sampled(maps[[1, 4, 5]], (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
+    # Ink is the digit's whose centre is nearest to where the ink says that its own is.
+    y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
+    near = found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1]
+    distances = (y[..., None] - near[:, 1]) ** 2 + (x[..., None] - near[:, 2]) ** 2
+    mine = (y - row) ** 2 + (x - column) ** 2
+    strokes = _strokes(patch, ink, (mine <= distances.min(-1) + 1e-6) & (mine < (OWN * size) ** 2))
+    mask = _without_specks(strokes > 0.3)
+    if mask.sum() < 8:
+        return None
+    strokes *= ndimage.binary_dilation(mask, iterations=3)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return _mnist_form(strokes[box], mask[box])
+
+
+def _sampled(maps, rows, columns):
+    """Maps, float [C, H, W], between their pixels, at all pairs of rows [h, 1] and columns [w]: float [C, h, w]."""
+    first_row, first_column = int(max(0, rows.min())), int(max(0, columns.min()))
+    maps = maps[:, first_row : int(rows.max()) + 2, first_column : int(columns.max()) + 2]
+    at = np.broadcast_arrays(rows - first_row, columns - first_column)
+    return np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in maps])
+
+
+def _strokes(patch, ink, own):
+    """How much ink there is at each pixel of a patch, float [h, w] in [0, 1], of the digit's own.
+
+    patch: float [h, w, 3]; ink: the finder's, float [h, w] in [0, 1], which is not as sharp; own: bool [h, w]. Ink lies
+    on the line from the colour of the paper around to the colour of the pen.
+    """
+    free = ink < 0.15
+    if free.sum() < 10:
+        free = ink <= np.quantile(ink, 0.4)
+    weights = _blurred(free.astype(np.float32)) + 1e-4
+    paper = np.stack([_blurred(colour * free) for colour in np.moveaxis(patch, 2, 0)], axis=2) / weights[..., None]
+    difference = patch - paper
+    strong = ink > max(0.5, 0.7 * ink[own].max(initial=0))
+    if not strong.any():
+        return np.zeros_like(ink)
+    # The mean of what lies there, the darker the more: the finder's ink is wider than a fine line.
+    pen = np.average(difference[strong], axis=0, weights=np.linalg.norm(difference[strong], axis=1) + 1e-6)
+    strength = (pen**2).sum()
+    if strength < 1e-4:
+        return np.zeros_like(ink)
+    return np.clip(difference @ pen / strength, 0, 1) * np.clip(ink / 0.35, 0, 1) * own
+
+
+def _without_specks(mask):
+    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    large = sizes >= SPECK * mask.sum()
+    large[0] = False
+    return large[parts]
+
+
+def _blurred(values):
+    return ndimage.uniform_filter(ndimage.uniform_filter(values, 19), 19)
+
+
+def _mnist_form(ink, mask):
+    """A digit cut out, float [h, w] in [0, 1], and where its ink is, bool, as MNIST has it: uint8 [28, 28].
+
+    Made as MNIST was (LeCun et al., "Gradient-based learning applied to document recognition", 1998): scaled with its
+    aspect kept until the longer side has 20 pixels, anti-aliased, and centred by its centre of mass.
+    """
+    scale = 20 / max(ink.shape)
+    # A pen's stroke, four times the mean distance to its edge, is thickened to MNIST's least where it is thinner.
+    thickness = 4 * ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean() - 1
+    missing = round((1.8 - thickness * scale) / scale)
+    if missing > 0:
+        ink = ndimage.grey_dilation(np.pad(ink, missing), (missing + 1, missing + 1))
+        scale = 20 / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    small = np.asarray(Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.HAMMING))
+    small = np.clip(small / max(np.percentile(small[small > 0.1], 90), 0.1), 0, 1) if small.max() > 0.1 else small
+    centre = ndimage.center_of_mass(small)
+    form = np.zeros((28, 28), np.float32)
+    top, left = (int(np.clip(round(14 - c), 0, 28 - side)) for c, side in zip(centre, small.shape, strict=True))
+    form[top : top + height, left : left + width] = small
+    return np.rint(form * 255).astype(np.uint8)
