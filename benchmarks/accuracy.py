@@ -1,6 +1,6 @@
 """The accuracy figures of the README: python benchmarks/accuracy.py [row …] [--seeds 0 1 2]
 
-Trains each row below with train.py's own main(), tests every epoch with test.py's own predict(), and adds the epochs
+Trains each row below with train.py's own main(), tests every epoch as test.py does, and adds the epochs
 to benchmarks/accuracy.csv. What stands there already is skipped, so it can run a row at a time. Last it prints the
 table and draws benchmarks/accuracy.png. Rows "held-out …" train on 50,000 of the training digits and are tested on
 the other 10,000: between recipes, only these choose. All rows together take about a day on two CPU cores.
@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import test
 import train
 from Model import load_parameters
 from support import device as devices
+from support.predicting import predict
 from support.runs import all_runs, epoch_files
 
 FOLDER = Path(__file__).parent
@@ -82,7 +82,7 @@ def measure(row, seed):
     results = []
     for (epoch, path), entry in zip(epoch_files(folder).items(), log, strict=True):
         model = load_parameters(path).to(device, memory_format=devices.memory_format(device))
-        correct = (test.predict(model, images).argmax(1) == labels).sum().item()
+        correct = (predict(model, images).argmax(1) == labels).sum().item()
         print(f"{row}, seed {seed}, epoch {epoch}: {correct / len(labels) * 100:.4f} %", flush=True)
         results.append(
             {

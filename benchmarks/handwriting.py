@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import test
 import train
 from handwriting.pages import make_page
 from handwriting.reader import read
 from Model import load_parameters
 from support import device as devices
+from support.predicting import predict
 from support.runs import best_epoch
 
 PAGES = 12  # of each row
@@ -110,7 +110,7 @@ def main():
     )
     for row in ROWS:
         pages = list(pages_of(row, images[:, 0].numpy(), labels.numpy()))
-        digits, right, lines, whole, seconds = measure(pages, lambda digits: test.predict(model, digits))
+        digits, right, lines, whole, seconds = measure(pages, lambda digits: predict(model, digits))
         shares = f"{right / digits * 100:.1f} | {whole / lines * 100:.1f}"
         print(f"| {row} | {digits} | {shares} | {seconds / len(pages) * 1000:.0f} |", flush=True)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from handwriting import scenes
@@ -100,16 +99,13 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         if has["table"]:
             picture, covered = scenes.table(rng, shape)
             scene = scene + (picture - scene) * covered[..., None]
-        kinds_of_light = (has[kind] for kind in ("gradient", "vignette", "shadow", "glare"))
-        scene = scene * scenes.light(rng, shape, *kinds_of_light)[..., None]
+        scene = scene * scenes.light(rng, shape, has)[..., None]
     if has["chalk"]:
         scene = 1 - np.clip(scene, 0, 1)
     if has["grey"]:
         scene = np.repeat(scene.mean(2, keepdims=True), 3, 2)
     if has["coarse"]:
-        few = tuple(int(side / rng.uniform(1.3, 3)) for side in shape[::-1])
-        scene = cv2.resize(scene, few, interpolation=cv2.INTER_AREA)
-        scene = cv2.resize(scene, shape[::-1], interpolation=cv2.INTER_CUBIC)
+        scene = scenes.coarse(rng, scene)
     harms = (has[kind] and not has["drawn"] for kind in ("blur", "noise", "jpeg", "binarised"))
     photo = scenes.photographed(rng, np.float32(scene), height, *harms)
     digits = []
@@ -134,9 +130,8 @@ def _rows(rng, images, labels, shape, has, height, pen):
     slope = rng.normal(0, 0.05)
     gap = rng.uniform(*(TOUCHING if has["touching"] else GAP))
     leading = rng.uniform(*LEADING) * height
-    edge = 0 if has["cut off"] else height * 0.7
+    row, edge = 0, 0 if has["cut off"] else height * 0.7
     y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
-    row = 0
     while y < shape[0] - (-0.5 * height if has["cut off"] else edge + 0.6 * height + max(0, slope) * shape[1]):
         x = rng.uniform(-height, 0.5 * shape[1]) if has["cut off"] else edge
         among = None

@@ -13,6 +13,7 @@ ROUGH = (2, 6)  # pixels: the size of the grains of rough paper
 TABLE = (0.03, 0.8)  # brightness
 TABLE_EDGE = (-0.5, 0.45)  # from the middle of the picture, in its sides
 ACROSS, ALONG = (20, 110), (2, 25)  # streaks on a page's length
+COARSE = (1.3, 3)  # pixels of the photo for one of the scene's
 BLUR, HEAVY_BLUR = (0.3, 1.2), (0.04, 0.11)  # standard deviations: in pixels; in heights of a digit
 NOISE, GAMMA, JPEG = 0.06, (0.7, 1.5), (15, 95)
 
@@ -90,18 +91,18 @@ def _curve(image, x, y, width, value=1.0):
     cv2.polylines(image, [np.int32(np.stack([x, y], 1) * 8)], False, value, width, cv2.LINE_AA, 3)
 
 
-def light(rng, shape, gradient, vignette, shadow, glare):
-    """How much light falls on each pixel, float32 `shape`; the four say which kinds of unevenness there are."""
+def light(rng, shape, has):
+    """How much light falls on each pixel, float32 `shape`, uneven in the ways that `has` names, a dict."""
     amount = np.ones(shape, np.float32)
     y, x = _axes(shape)
-    if gradient:
+    if has["gradient"]:
         amount *= 1 + rng.uniform(0, GRADIENT) * _across(rng, shape)
-    if vignette:
+    if has["vignette"]:
         amount *= 1 - rng.uniform(0, VIGNETTE) * ((y - rng.normal(0, 0.15)) ** 2 + (x - rng.normal(0, 0.15)) ** 2)
-    if shadow:
+    if has["shadow"]:
         edge = _across(rng, shape) + field(rng, shape, 3, 0.06) - rng.uniform(-0.4, 0.4)
         amount *= 1 - rng.uniform(*SHADOW) / (1 + np.exp(np.clip(-edge / rng.uniform(*SHADOW_EDGE), -30, 30)))
-    if glare:
+    if has["glare"]:
         distance = (y - rng.uniform(-0.5, 0.5)) ** 2 + (x - rng.uniform(-0.5, 0.5)) ** 2
         amount += rng.uniform(*GLARE) * np.exp(-distance / rng.uniform(0.005, 0.08))
     return amount
@@ -119,6 +120,13 @@ def table(rng, shape):
     grain += rng.normal(0, rng.uniform(0, 0.06), shape).astype(np.float32)
     colour = np.clip(rng.uniform(*TABLE) * np.exp(rng.normal(0, 0.3, 3)), 0, 1)
     return np.float32(colour) * (1 + grain[..., None]), where
+
+
+def coarse(rng, scene):
+    """A scene, float32 [height, width, 3], enlarged from a third to three quarters of its pixels."""
+    size = scene.shape[1::-1]
+    few = tuple(int(side / rng.uniform(*COARSE)) for side in size)
+    return cv2.resize(cv2.resize(scene, few, interpolation=cv2.INTER_AREA), size, interpolation=cv2.INTER_CUBIC)
 
 
 def photographed(rng, scene, height, heavy_blur, noise, jpeg, binarised):

@@ -22,6 +22,7 @@ import test
 import train
 from Model import myCNN, save_parameters
 from support import device as devices
+from support import predicting
 
 ACCELERATOR = torch.device("cpu", 0)  # the CPU again, but not devices.CPU
 
@@ -312,7 +313,7 @@ class NoFloat64(TorchDispatchMode):
 
 
 class AllClose:
-    """A test.CLOSE for which all logits are close: which ones are can't be asked of fake tensors."""
+    """A CLOSE for which all logits are close: which ones are can't be asked of fake tensors."""
 
     def __gt__(self, differences):
         return slice(None)
@@ -330,7 +331,7 @@ def compute_with_fake_tensors(kind):
     torch.backends.cudnn.enabled = False  # PyTorch 2.6 would ask the driver which convolution it has
     precision = torch.float32 if kind == "mps" else torch.bfloat16
     devices.best_precision = lambda device: precision
-    test.CLOSE = AllClose()
+    predicting.CLOSE = AllClose()
     device = torch.device(kind, 0)
     dtypes = []
 
@@ -363,7 +364,7 @@ def compute_with_fake_tensors(kind):
         print("trained")
 
         dtypes.clear()
-        logits = test.predict(model, images)
+        logits = predicting.predict(model, images)
         assert (logits.device, logits.dtype, logits.shape) == (device, torch.float32, (150, 10))
         assert set(dtypes) == {precision, torch.float32}
         print("predicted")

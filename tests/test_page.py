@@ -132,6 +132,7 @@ def test_the_browser_is_opened_where_there_is_one_and_is_no_error_where_not(draw
 
 
 def test_an_image_beside_draw_is_refused(tmp_path):
+    (tmp_path / "7.png").touch()
     with pytest.raises(UserError, match="7.png is no run"):
         test.main(["--draw", str(tmp_path / "7.png")])
 

@@ -7,20 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-import test
 import train
 from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting import digits as handwriting_digits
 from handwriting.pages import make_page
 from handwriting.reader import read
 from Model import load_parameters
+from support.predicting import predict
 from support.runs import best_epoch
 
 
 @pytest.fixture(scope="module")
 def logits_of():
     """The small network that comes with the program."""
-    return partial(test.predict, load_parameters(best_epoch(train.CHECKPOINTS_DIR / "small")[1]))
+    return partial(predict, load_parameters(best_epoch(train.CHECKPOINTS_DIR / "small")[1]))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import test
 import train
 from Model import load_parameters, myCNN, save_parameters
 from support import device as devices
-from support import report
+from support import predicting, report
 from support.errors import UserError
 from support.runs import best_epoch
 
@@ -101,8 +101,8 @@ def test_the_epoch_axis_counts_whole_epochs_even_where_there_is_only_one(epochs)
 def test_a_digit_is_read_the_same_alone_and_in_company(tested, test_digits):
     model = load_parameters(tested / "epoch_01.npy")
     images = test_digits[0][:100]
-    together = test.predict(model, images)
-    alone = torch.cat([test.predict(model, image[None]) for image in images])
+    together = predicting.predict(model, images)
+    alone = torch.cat([predicting.predict(model, image[None]) for image in images])
     assert torch.allclose(together, alone, atol=1e-4)
 
 
@@ -111,8 +111,8 @@ def test_bfloat16_gives_the_answers_of_float32(tested, test_digits, monkeypatch)
     answers = {}
     for precision, close in ((torch.float32, 1.0), (torch.bfloat16, 0.0), (torch.bfloat16, 1.0)):
         monkeypatch.setattr(devices, "best_precision", lambda device, precision=precision: precision)
-        monkeypatch.setattr(test, "CLOSE", close)
-        logits = test.predict(model, images)
+        monkeypatch.setattr(predicting, "CLOSE", close)
+        logits = predicting.predict(model, images)
         assert logits.dtype == torch.float32
         answers[precision, close] = logits.argmax(1)
     assert not torch.equal(answers[torch.bfloat16, 0.0], answers[torch.float32, 1.0])
@@ -120,7 +120,7 @@ def test_bfloat16_gives_the_answers_of_float32(tested, test_digits, monkeypatch)
 
 
 def test_no_images_give_no_logits():
-    assert test.predict(myCNN([2, 3, 4, 5, 6]), torch.empty(0, 1, 28, 28, dtype=torch.uint8)).shape == (0, 10)
+    assert predicting.predict(myCNN([2, 3, 4, 5, 6]), torch.empty(0, 1, 28, 28, dtype=torch.uint8)).shape == (0, 10)
 
 
 def test_the_newest_run_is_taken_whatever_its_widths(tested, capsys):
@@ -198,7 +198,7 @@ def test_a_damaged_small_network_is_told_in_one_line(clone):
 def test_the_small_network_has_the_accuracy_that_the_readme_tells(test_digits):
     images, labels = test_digits
     model = load_parameters(best_epoch(train.CHECKPOINTS_DIR / "small")[1])
-    accuracy = (test.predict(model, images).argmax(1) == labels).float().mean().item() * 100
+    accuracy = (predicting.predict(model, images).argmax(1) == labels).float().mean().item() * 100
     assert f"The small network ended at {accuracy:.2f} %" in (train.ROOT / "README.md").read_text()
     assert accuracy >= 99.6
 
