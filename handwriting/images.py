@@ -19,14 +19,14 @@ def read_images(paths, logits_of, folder):
     for path in image_files(paths):
         try:
             if path.is_dir():
-                raise UserError(f"{path} has no image and no epoch in it")
+                raise UserError(f"{path} has no image and no epoch that can be read")
             if not path.is_file():
                 raise UserError(f"{path} is not there: name a run, such as checkpoints/run-001, or an image")
             picture = load_photo(path, path)
             reading = read(picture, logits_of)
             if not reading.lines:
                 raise UserError(f"{path} shows no digit: write darker, or come closer")
-        except UserError as error:
+        except (UserError, OSError) as error:  # OSError: of a name that is too long
             print(f"error: {error}", file=sys.stderr)
             failures += 1
             continue

@@ -16,12 +16,12 @@ def image_files(paths):
     """The image files that paths name, a list: a folder gives those in it, or itself where it has none."""
     files = []
     for path in paths:
-        files += (sorted(_images_in(path)) or [path]) if path.is_dir() else [path]
+        try:
+            inside = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()]
+        except OSError:  # no folder, or none that may be read
+            inside = []
+        files += sorted(inside) or [path]
     return files
-
-
-def _images_in(folder):
-    return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def load_photo(source, name):
