@@ -50,6 +50,7 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/pages.py, and 
     "light on dark": (PAPER | {"chalk": 1}, {}),
     "turned by 90 or 180 degrees": (PAPER, {}),
     "pictures of a few digits": ({"small": 1, "coarse": 0.3}, {}),
+    "rough paper": (PAPER | {"rough": 1}, {}),
 }
 
 

@@ -108,7 +108,7 @@ def _of_one_size(found):
         return found
     sizes = found[:, [HEIGHT, WIDTH]].max(1)
     order = np.argsort(sizes)
-    weights = np.cumsum((found[:, SURE] * sizes)[order])
+    weights = np.cumsum((found[:, SURE] ** 2 * sizes**1.5)[order])
     middle = sizes[order][np.searchsorted(weights, weights[-1] / 2)]
     return found[(sizes > SIZES[0] * middle) & (sizes < SIZES[1] * middle)]
 

@@ -11,7 +11,7 @@ from handwriting.digits import find_digits
 from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
-TURNED_DIGITS, TURNED_SURER = 8, 1.25  # a page is turned for so many digits, so much surer than upright,
+TURNED_DIGITS, TURNED_SURER = 8, 1.1  # a page is turned for so many digits (upright, half), so much surer,
 TURNED_SURE = 0.45  # most of them at least so sure,
 SURE_ENOUGH = 0.62  # if they are not as sure as this upright
 
@@ -54,7 +54,7 @@ def read(picture, logits_of):
         return Reading(_answered(found, logits_of)[0])
     lines, sure = _read_upright(picture, logits_of)
     turns, best = 0, TURNED_SURER * sure.sum()
-    if max(picture.shape) >= TURNED_SIDE and sure.sum() < SURE_ENOUGH * max(1, len(sure)):
+    if max(picture.shape) >= TURNED_SIDE and len(sure) >= TURNED_DIGITS / 2 and sure.mean() < SURE_ENOUGH:
         for quarter in (1, 2, 3):
             turned = np.ascontiguousarray(np.rot90(picture, -quarter))
             its_lines, sure = _read_upright(turned, logits_of)
