@@ -8,7 +8,7 @@ from handwriting.finder import PAD
 from handwriting.forms import form_of
 
 CERTAIN, DOUBTFUL = 0.4, 0.15  # how sure the finder has to be of a digit: anywhere; beside one, or alone on a picture
-OVERLAP = 0.4  # of the smaller of two boxes: with more, they are one digit
+OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
 MOST = 1000  # digits on a picture
@@ -77,12 +77,13 @@ def _apart(found):
     """The digits, the surest first, without those that overlap a surer one."""
     boxes = np.stack(_box(found.T))
     areas = found[:, HEIGHT] * found[:, WIDTH]
+    most = np.where(found[:, SURE] > CERTAIN, *OVERLAP)
     left, kept = np.ones(len(found), bool), []
     for number in range(len(found)):
         if left[number] and len(kept) < MOST:
             kept.append(number)
             sides = np.minimum(boxes[2:], boxes[2:, number, None]) - np.maximum(boxes[:2], boxes[:2, number, None])
-            left &= np.clip(sides, 0, None).prod(0) <= OVERLAP * np.minimum(areas, areas[number])
+            left &= np.clip(sides, 0, None).prod(0) <= most * np.minimum(areas, areas[number])
     return found[kept]
 
 
