@@ -15,7 +15,7 @@ from torch import nn
 from support.files import atomic_write
 
 WEIGHTS = Path(__file__).parent / "finder.npy"
-WIDTHS = (24, 40, 56, 80)  # at strides 2, 4, 8, 16
+WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
 

@@ -16,7 +16,7 @@ from support.mnist import read_mnist
 DATA_DIR = Path(__file__).parent.parent / "data"
 
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
-STEPS = 6000
+STEPS = 10_000
 BATCH_SIZE = 16  # pages
 SIDE = 256  # of a page, in pixels
 STEPS_A_SAVE = 500

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from handwriting import scenes
-from handwriting.pens import any_pen, dirt, ink_colour, written
+from handwriting.pens import any_pen, dirt, ink_colour, overlap, written
 
 # The kinds of difficulty, and how often a page that the finder learns from has each.
 KINDS = {
@@ -14,12 +14,13 @@ KINDS = {
     "touching": 0.35,
     "huge": 0.12,  # digits so large that only parts of their strokes are near each other
     "breaks": 0.25,  # strokes with gaps
+    "open": 0.2,  # a 0 that does not close
     "faint": 0.2,  # pencil, a dry pen
     "coloured": 0.55,
     "ruled": 0.2,
-    "squared": 0.12,
+    "squared": 0.18,
     "dotted": 0.05,
-    "boxes": 0.12,  # drawn around the digits
+    "boxes": 0.18,  # drawn around the digits
     "specks": 0.4,  # full stops, hyphens, ticks, dirt
     "scribbles": 0.35,
     "letters": 0.3,
@@ -78,7 +79,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     glyphs = list((_scattered if has["scattered"] else _rows)(rng, images, labels, shape, has, height, pen))
     ink, owner = np.zeros(shape, np.float32), np.full(shape, -1)
     for number, (_, _, top, left, glyph) in enumerate(glyphs):
-        page, part = _overlap(shape, top, left, glyph.shape)
+        page, part = overlap(shape, top, left, glyph.shape)
         own = glyph[part] > np.maximum(ink[page], 0.3 * glyph.max())
         owner[page][own] = number
         ink[page] = np.maximum(ink[page], glyph[part])
@@ -110,7 +111,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     photo = scenes.photographed(rng, np.float32(scene), height, *harms)
     digits = []
     for label, row, top, left, glyph in glyphs:
-        page, part = _overlap(shape, top, left, glyph.shape)
+        page, part = overlap(shape, top, left, glyph.shape)
         seen = float((glyph[part] * (1 - covered[page])).sum() / glyph.sum())
         digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen))
     page = Page(photo, digits, np.where(covered < 0.5, owner, -1))
@@ -122,7 +123,8 @@ def _glyph(rng, images, labels, height, pen, has, among=None):
     if among is None and rng.random() < 0.07:
         among = 1  # the easiest to overlook
     number = rng.integers(len(images)) if among is None else rng.choice(np.flatnonzero(labels == among))
-    return int(labels[number]), written(rng, images[number], max(7, height), pen, 0.4 if has["breaks"] else 0)
+    gaps = 0.4 * has["breaks"], 0.7 * has["open"]
+    return int(labels[number]), written(rng, images[number], max(7, height), pen, *gaps)
 
 
 def _rows(rng, images, labels, shape, has, height, pen):
@@ -134,16 +136,17 @@ def _rows(rng, images, labels, shape, has, height, pen):
     y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
     while y < shape[0] - (-0.5 * height if has["cut off"] else edge + 0.6 * height + max(0, slope) * shape[1]):
         x = rng.uniform(-height, 0.5 * shape[1]) if has["cut off"] else edge
-        among = None
+        among, its_gap = None, gap
         for _ in range(rng.integers(1, 16)):
             if rng.random() < 0.12:
                 among = rng.choice(REPEATED) if among is None else None
+                its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
             label, glyph = _glyph(rng, images, labels, height * np.exp(rng.normal(0, 0.1)), pen, has, among)
             top = round(y + slope * x + rng.normal(0, 0.05) * height - glyph.shape[0] / 2)
             if x + glyph.shape[1] > shape[1] - edge and not (has["cut off"] and x < shape[1]):
                 break
             yield label, row, top, round(x), glyph
-            x += glyph.shape[1] + height * max(-0.2, rng.normal(gap, 0.05 if has["touching"] else 0.12)) + 1
+            x += glyph.shape[1] + height * max(-0.2, rng.normal(its_gap, 0.05 if its_gap < TOUCHING[1] else 0.12)) + 1
             if rng.random() < 0.12:
                 x += rng.uniform(0.5, 2) * height
         y += leading
@@ -159,22 +162,10 @@ def _scattered(rng, images, labels, shape, has, height, pen):
         top, left = (
             int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, glyph.shape, strict=True)
         )
-        page, _ = _overlap(shape, top - 3, left - 3, (glyph.shape[0] + 6, glyph.shape[1] + 6))
+        page, _ = overlap(shape, top - 3, left - 3, (glyph.shape[0] + 6, glyph.shape[1] + 6))
         if not taken[page].any():
             taken[page] = True
             yield label, number, top, left, glyph
-
-
-def _overlap(shape, top, left, size):
-    """Where an array of a size, put at (top, left), lies on a page: the page's slices and the array's."""
-    rows, columns = (
-        (max(0, start), max(max(0, start), min(length, start + side)))
-        for start, side, length in zip((top, left), size, shape, strict=True)
-    )
-    return (slice(*rows), slice(*columns)), (
-        slice(rows[0] - top, rows[1] - top),
-        slice(columns[0] - left, columns[1] - left),
-    )
 
 
 def _cut_out(rng, page):

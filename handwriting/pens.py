@@ -11,9 +11,12 @@ LINE_WIDTH = (0.22, 0.17)  # from this many pixels to this share of the digit's 
 SWELLING = (-0.03, 0.05)  # of MNIST's strokes at each edge, in shares of the digit's height
 TILT, SHEAR, ASPECT = 8, 0.12, 0.12  # standard deviations: degrees, columns a row, of the aspect's logarithm
 BENT = 0.09  # of its size: how far a digit's parts are moved, at the most as a standard deviation
-GAP = (0.04, 0.18)  # radius of a gap, in shares of the digit's height
+UNEVEN = 0.1  # of its size, a standard deviation: how much longer its upper or its lower half is
+GAP, OPENING = (0.04, 0.18), (0.06, 0.24)  # radius of a gap anywhere, and at the top, in shares of the digit's height
+TOP = 0.12  # of the ink
+HYPHEN = (-0.03, 0.4), (0.15, 0.6)  # how far from the digit after it, and how long, in heights
 FAR = 1e3
-LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabcdefhikmnprtuvwxy+=#&%?"
+LETTERS = "AEFHJKLMNPQRTVWXYadefhikmnprtvwxy+=#&%?"  # without those that are written like a digit
 
 
 def any_pen(rng, height, faint):
@@ -27,10 +30,11 @@ def any_pen(rng, height, faint):
     return "stroke", rng.uniform(*SWELLING) * height
 
 
-def written(rng, digit, height, pen, breaks=0):
+def written(rng, digit, height, pen, breaks=0, opened=0):
     """The ink, float32 [h, w] in [0, 1], of an MNIST digit, uint8 [28, 28], written about `height` pixels high.
 
-    The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the chance of gaps.
+    The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the chance of gaps; opened: that
+    of one at the top, where many people do not close a 0, 6, 8 or 9.
     """
     kind, width = pen
     rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
@@ -51,6 +55,8 @@ def written(rng, digit, height, pen, breaks=0):
     if rng.random() < breaks:
         for _ in range(rng.integers(1, 3)):
             _break(rng, ink, rng.uniform(*GAP) * height)
+    if rng.random() < opened:
+        _break(rng, ink, rng.uniform(*OPENING) * height, TOP)
     rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
     if not len(rows):  # gaps took all of it, or the pen was thinner than the stroke
         return written(rng, digit, height, ("line", 1))
@@ -71,17 +77,30 @@ def _transformed(rng, distance, scale):
     distance = cv2.warpAffine(distance, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FAR)
     bent = (field(rng, distance.shape, 2, rng.uniform(0, BENT) * max(size)) for _ in range(2))
     y, x = (place + way for place, way in zip(np.mgrid[: size[1], : size[0]].astype(np.float32), bent, strict=True))
+    y += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.pi * np.clip(y / size[1], 0, 1))
     return cv2.remap(distance, x, y, cv2.INTER_LINEAR, borderValue=FAR)
 
 
-def _break(rng, ink, radius):
-    """Take the ink away around one of its points."""
+def _break(rng, ink, radius, share=1):
+    """Take the ink away around one of its points, among this share of them from the top."""
     rows, columns = np.nonzero(ink > 0.3)
     if len(rows):
-        chosen = rng.integers(len(rows))
+        chosen = rng.integers(max(1, int(share * len(rows))))
         y, x = np.ogrid[: ink.shape[0], : ink.shape[1]]
         distance = np.hypot(y - rows[chosen], x - columns[chosen])
         ink *= np.clip(distance - radius + 0.5, 0, 1)
+
+
+def overlap(shape, top, left, size):
+    """Where an array of a size, put at (top, left), lies on a page: the page's slices and the array's."""
+    rows, columns = (
+        (max(0, start), max(max(0, start), min(length, start + side)))
+        for start, side, length in zip((top, left), size, shape, strict=True)
+    )
+    return (slice(*rows), slice(*columns)), (
+        slice(rows[0] - top, rows[1] - top),
+        slice(columns[0] - left, columns[1] - left),
+    )
 
 
 def dirt(rng, has, height, digit_ink, glyphs):
@@ -104,13 +123,24 @@ def dirt(rng, has, height, digit_ink, glyphs):
                 cv2.line(ink, (x, y), tip, 255, pen, cv2.LINE_AA)
             else:
                 cv2.circle(ink, (x, y), max(1, int(rng.uniform(0.02, 0.12) * height)), 255, -1, cv2.LINE_AA)
+        for top, left, glyph in glyphs:
+            if rng.random() < 0.1:
+                _hyphen(rng, ink, top + rng.uniform(0.35, 0.9) * glyph.shape[0], left, height, pen)
     if has["letters"]:
         fonts = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX)
         for _ in range(rng.integers(1, max(2, 5 * amount))):
             word = "".join(rng.choice(list(LETTERS), rng.integers(1, 9)))
-            place = int(rng.integers(-10, shape[1])), int(rng.integers(0, shape[0]))
-            scale = height * rng.uniform(0.6, 1.3) / 22
-            cv2.putText(ink, word, place, int(rng.choice(fonts)), scale, 255, max(1, pen // 2), cv2.LINE_AA)
+            y, x = int(rng.integers(-10, shape[0])), int(rng.integers(-10, shape[1]))
+            font, high = int(rng.choice(fonts)), height * rng.uniform(0.6, 1.3)
+            if rng.random() < 0.4:
+                cv2.putText(ink, word, (x, y), font, high / 22, 255, max(1, pen // 2), cv2.LINE_AA)
+                continue
+            for letter in word:  # with the strokes that digits have
+                form = cv2.putText(np.zeros((28, 28), np.uint8), letter, (3, 21), font, 0.7, 255, 2, cv2.LINE_AA)
+                glyph = written(rng, form, high, ("line", pen))
+                page, part = overlap(shape, y - glyph.shape[0], x, glyph.shape)
+                ink[page] = np.maximum(ink[page], np.uint8(255 * glyph[part]))
+                x += round(glyph.shape[1] + rng.uniform(-0.05, 0.3) * high)
     if rng.random() < 0.85:  # mostly apart from the digits
         ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
     if has["boxes"]:
@@ -120,6 +150,13 @@ def dirt(rng, has, height, digit_ink, glyphs):
             other = int(left + glyph.shape[1] + margin), int(top + glyph.shape[0] + margin)
             cv2.rectangle(ink, corner, other, 255, max(1, pen // 2), cv2.LINE_AA)
     return ink / np.float32(255)
+
+
+def _hyphen(rng, ink, y, x, height, pen):
+    """Draw a hyphen to the left of x."""
+    end = x - rng.uniform(*HYPHEN[0]) * height
+    start = end - rng.uniform(*HYPHEN[1]) * height
+    cv2.line(ink, (int(start), int(y)), (int(end), int(y + rng.normal(0, 0.05) * height)), 255, pen, cv2.LINE_AA)
 
 
 def _scribble(rng, ink, pen):
