@@ -8,11 +8,13 @@ the other 10,000: between recipes, only these choose. All rows together take abo
 
 import argparse
 import csv
+import itertools
 import json
 import shutil
 import statistics
 import sys
 from collections import defaultdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from unittest import mock
@@ -39,8 +41,75 @@ def squared_error(logits, labels):
     return F.mse_loss(logits.float(), F.one_hot(labels, 10).float())
 
 
+def half_augmented_last(images, augment=train.augment, steps=itertools.count()):  # noqa: B008 (it is to last)
+    """train.augment, of half of the digits only in the last fifth of 20 epochs on 40,000 digits."""
+    augmented = augment(images)
+    if next(steps) % (20 * 625) < 16 * 625:
+        return augmented
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, augmented, images)
+
+
+def elastic(images, augment=train.augment):
+    """train.augment, then each digit bent by its own 7×7 shifts of a pixel or so (after Simard et al., 2003)."""
+    field = torch.randn(len(images), 2, 7, 7) * (2 / 28)
+    field = F.interpolate(field, size=(28, 28), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    grid = F.affine_grid(torch.eye(2, 3).expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(augment(images), grid + field, align_corners=False)
+
+
+def other_pens(images, augment=train.augment):
+    """train.augment, then each digit's strokes up to a pixel wider or narrower: a max or min filter blended in."""
+    images = augment(images)
+    share = torch.empty(len(images), 1, 1, 1).uniform_(-1, 1)
+    wide, narrow = F.max_pool2d(images, 3, 1, 1), -F.max_pool2d(-images, 3, 1, 1)
+    return torch.where(share > 0, images.lerp(wide, share.abs()), images.lerp(narrow, share.abs() / 2))
+
+
+def elastic_and_other_pens(images):
+    """Both of the above."""
+    return other_pens(images, elastic)
+
+
+def slower_fc1(optimizer, steps, share=0.1):
+    """train.make_scheduler, with fc1 at a share of the learning rate. A group each for fc1's weights and the rest."""
+    group = optimizer.param_groups[0]
+    fc1 = max(group["params"], key=torch.numel)
+    group["params"] = [p for p in group["params"] if p is not fc1]
+    optimizer.add_param_group({"params": [fc1]})
+    rates = [train.LEARNING_RATE, train.LEARNING_RATE * share]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, steps, pct_start=0.05, cycle_momentum=False)
+
+
+def slower_forgetting(optimizer, steps, make_scheduler=train.make_scheduler):
+    """train.make_scheduler, with Adam's second beta at 0.99."""
+    optimizer.param_groups[0]["betas"] = (0.9, 0.99)
+    return make_scheduler(optimizer, steps)
+
+
+def flat_then_falling(optimizer, steps):
+    """The full learning rate until half of the steps are done, then down to zero on a line."""
+
+    def share(step):
+        return min(1, 20 * (step + 1) / steps, 2 - 2 * step / steps)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
 REPORT = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 PLAIN = {"LR_SCHEDULE": "cosine", "AUGMENT": True, "LABEL_SMOOTHING": 0.0}
+NARROW = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.002}
+STUDY = {
+    "default": {},
+    "elastic": {"augment": elastic},
+    "other pens": {"augment": other_pens},
+    "fc1 at 0.1": {"make_scheduler": slower_fc1},
+    "smoothing 0.05": {"LABEL_SMOOTHING": 0.05},
+    "elastic, other pens": {"augment": elastic_and_other_pens},
+    "flat, then falling": {"make_scheduler": flat_then_falling},
+    "half augmented last": {"augment": half_augmented_last},
+    "beta 0.99": {"make_scheduler": slower_forgetting},
+    "40 epochs": {"EPOCHS": 40},
+}
 ROWS = {
     "default": {},
     "report": REPORT,
@@ -58,20 +127,23 @@ ROWS = {
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
     "held-out, 2 epochs, float32": {"EPOCHS": 2, "PRECISION": "float32"},
     "held-out, 2 epochs, bfloat16": {"EPOCHS": 2, "PRECISION": "bfloat16"},
-}
+} | {f"held-out 20,000, narrow, {change}": NARROW | STUDY[change] for change in STUDY}
 
 
-def split_mnist(train_part, device, load_mnist=train.load_mnist):
-    """50,000 training digits, or the 10,000 held out of them where `train_part` is False: the test set is not read."""
+def split_mnist(train_part, device, held_out, load_mnist=train.load_mnist):
+    """The training digits but the last ones, or those `held_out` where `train_part` is False: no test digit is read."""
     images, labels = load_mnist(train=True, device=device)
-    return (images[:50_000], labels[:50_000]) if train_part else (images[50_000:], labels[50_000:])
+    part = slice(None, -held_out) if train_part else slice(-held_out, None)
+    return images[part], labels[part]
 
 
 def measure(row, seed):
     """Train a row with a seed and test its epochs. Returns a dict for each epoch, as in the results file."""
-    load_mnist = split_mnist if row.startswith("held-out") else train.load_mnist
+    load_mnist = train.load_mnist
+    if row.startswith("held-out"):
+        load_mnist = partial(split_mnist, held_out=20_000 if row.startswith("held-out 20,000") else 10_000)
     settings = ROWS[row] | {"SEED": seed, "CHECKPOINTS_DIR": CHECKPOINTS}
-    with mock.patch.multiple(train, load_mnist=lambda train, device: load_mnist(train, device), **settings):
+    with mock.patch.multiple(train, load_mnist=lambda train, device: load_mnist(train, device=device), **settings):
         train.main()
         device = devices.best_device()
         images, labels = train.load_mnist(train=False, device=device)

@@ -9,6 +9,7 @@ from handwriting.finder import PAD, UNIT
 PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
 OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
 SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
+SOFT = 0.35  # the share of its edge by which a stroke gets wider: pens are finer and sharper than MNIST's strokes
 
 
 def form_of(image, look, digit, found):
@@ -110,4 +111,5 @@ def _mnist_form(ink, mask):
     form = np.zeros((28, 28), np.float32)
     top, left = (int(np.clip(round(14 - c), 0, 28 - side)) for c, side in zip(centre, small.shape, strict=True))
     form[top : top + height, left : left + width] = small
+    form += SOFT * (ndimage.grey_dilation(form, (3, 3)) - form)
     return np.rint(form * 255).astype(np.uint8)
