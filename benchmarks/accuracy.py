@@ -49,12 +49,16 @@ def half_augmented_last(images, augment=train.augment, steps=itertools.count()):
     return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, augmented, images)
 
 
-def elastic(images, augment=train.augment):
-    """train.augment, then each digit bent by its own 7×7 shifts of a pixel or so (after Simard et al., 2003)."""
-    field = torch.randn(len(images), 2, 7, 7) * (2 / 28)
-    field = F.interpolate(field, size=(28, 28), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
-    grid = F.affine_grid(torch.eye(2, 3).expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(augment(images), grid + field, align_corners=False)
+def elastic(images, augment=train.augment, pixels=0.5):
+    """train.augment, and each digit bent by its own 7×7 shifts of some pixels (after Simard et al., 2003)."""
+
+    def bent_grid(matrices, size, affine_grid=F.affine_grid, **options):
+        field = torch.randn(size[0], 2, 7, 7) * pixels * (2 / 28)
+        field = F.interpolate(field, size=(28, 28), mode="bicubic", align_corners=False)
+        return affine_grid(matrices, size, **options) + field.permute(0, 2, 3, 1)
+
+    with mock.patch.object(F, "affine_grid", bent_grid):
+        return augment(images)
 
 
 def other_pens(images, augment=train.augment):
@@ -100,7 +104,8 @@ PLAIN = {"LR_SCHEDULE": "cosine", "AUGMENT": True, "LABEL_SMOOTHING": 0.0}
 NARROW = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.002}
 STUDY = {
     "default": {},
-    "elastic": {"augment": elastic},
+    "elastic, 0.5 pixels": {"augment": elastic},
+    "elastic, 1 pixel": {"augment": partial(elastic, pixels=1)},
     "other pens": {"augment": other_pens},
     "fc1 at 0.1": {"make_scheduler": slower_fc1},
     "smoothing 0.05": {"LABEL_SMOOTHING": 0.05},

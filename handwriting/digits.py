@@ -23,12 +23,18 @@ def find_digits(picture, looks):
     is empty where there are no digits.
     """
     image = Image.fromarray(picture)
-    found = np.concatenate([_centres(number, *look) for number, look in enumerate(looks)])
-    found = _of_one_size(_believed(_apart(_of_one_pen(image, found))))
-    forms = [form_of(image, looks[int(digit[SCALE])], digit, found) for digit in found]
-    lines = _lines(found[[form is not None for form in forms]])
-    by_place = {tuple(digit): form for digit, form in zip(found, forms, strict=True)}
-    return [[(_box(digit), by_place[tuple(digit)], digit[SURE]) for digit in line] for line in lines]
+    found = _of_one_pen(image, np.concatenate([_centres(number, *look) for number, look in enumerate(looks)]))
+    forms = {}
+    while True:
+        digits = _of_one_size(_believed(_apart(found)))
+        for digit in digits:
+            if tuple(digit) not in forms:
+                forms[tuple(digit)] = form_of(image, looks[int(digit[SCALE])], digit, digits)
+        blank = np.array([forms.get(tuple(digit), 0) is None for digit in found], bool)
+        if not blank.any():
+            break
+        found = found[~blank]  # what they stood before, found at another scale, may have ink
+    return [[(_box(digit), forms[tuple(digit)], digit[SURE]) for digit in line] for line in _lines(digits)]
 
 
 def _box(digit):
