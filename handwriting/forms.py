@@ -9,7 +9,7 @@ from handwriting.finder import PAD, UNIT
 PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
 OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
 SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
-SOFT = 0.35  # the share of its edge by which a stroke gets wider: pens are finer and sharper than MNIST's strokes
+THIN, SOFT = 3, 0.35  # a stroke of less, in pixels of MNIST's, gets so much of a pixel around it, as soft as MNIST's
 
 
 def form_of(image, look, digit, found):
@@ -99,8 +99,9 @@ def _mnist_form(ink, mask):
     """
     scale = 20 / max(ink.shape)
     # A pen's stroke, four times the mean distance to its edge, is thickened to MNIST's least where it is thinner.
-    thickness = 4 * ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean() - 1
-    missing = round((1.8 - thickness * scale) / scale)
+    to_edge = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean()
+    thickness = (4 * to_edge - 1) * scale
+    missing = round((1.8 - thickness) / scale)
     if missing > 0:
         ink = ndimage.grey_dilation(np.pad(ink, missing), (missing + 1, missing + 1))
         scale = 20 / max(ink.shape)
@@ -111,5 +112,6 @@ def _mnist_form(ink, mask):
     form = np.zeros((28, 28), np.float32)
     top, left = (int(np.clip(round(14 - c), 0, 28 - side)) for c, side in zip(centre, small.shape, strict=True))
     form[top : top + height, left : left + width] = small
-    form += SOFT * (ndimage.grey_dilation(form, (3, 3)) - form)
+    if thickness < THIN:
+        form += SOFT * (ndimage.grey_dilation(form, (3, 3)) - form)
     return np.rint(form * 255).astype(np.uint8)

@@ -10,6 +10,7 @@ from PIL import Image
 import train
 from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting import digits as handwriting_digits
+from handwriting.finder import load_finder, look
 from handwriting.pages import make_page
 from handwriting.reader import read
 from Model import load_parameters
@@ -40,16 +41,18 @@ def test_a_digit_in_mnists_form_stays_as_it_is(digits, logits_of):
 
 
 LEAST = {  # shares read right, where they are lower than elsewhere; benchmarks/README.md has all of them
-    "sheet on a table": 0.6,
-    "squared paper": 0.4,
-    "boxes": 0.7,
-    "blurred": 0.8,
-    "touching digits": 0.8,
+    "sheet on a table": 0.65,
+    "ruled paper": 0.8,
+    "squared paper": 0.8,
+    "boxes": 0.75,
+    "blurred": 0.45,
+    "noise, JPEG": 0.8,
+    "touching digits": 0.75,
     "specks, hyphens, ticks": 0.75,
     "scribbles": 0.75,
-    "letters": 0.4,
-    "rows cut off at the edge": 0.8,
+    "letters": 0.5,
     "turned by 90 or 180 degrees": 0.75,
+    "pictures of a few digits": 0.7,
 }
 
 
@@ -90,6 +93,16 @@ def test_boxes_lie_on_the_digits_also_where_the_page_had_to_be_turned(digits, lo
         ]
         distances = np.linalg.norm(places[:, None] - np.array(found), axis=2).min(1)
         assert (distances < 5).mean() > 0.9
+
+
+def test_a_digit_seen_without_its_ink_at_one_scale_is_read_at_another(digits):
+    page = make_page(np.random.default_rng(1), *digits, (300, 400), {}, 30, ("line", 2.5))
+    looks = look(load_finder(), page.photo)
+    count = sum(map(len, handwriting_digits.find_digits(page.photo, looks)))
+    for _, maps, _ in looks[1:]:
+        maps[0] = maps[0] ** 0.01 * (maps[0] > 0.3)  # surer than the finest scale is
+        maps[1] = 0
+    assert sum(map(len, handwriting_digits.find_digits(page.photo, looks))) >= 0.9 * count > 10
 
 
 def test_paper_without_ink_has_no_digits(logits_of):
