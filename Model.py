@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from support.errors import UserError
 from support.files import atomic_write
@@ -15,8 +14,8 @@ from support.files import atomic_write
 class myCNN(nn.Module):  # noqa: N801 (the report's name)
     """The report's network: three convolutions with BatchNorm, then three linear layers.
 
-    dim_hidden: the five inner widths (conv1, conv2, conv3, fc1, fc2), positive integers. The report's widths make
-    26,585,098 parameters. Raises ValueError for anything but five positive integers.
+    dim_hidden: the widths of conv1, conv2, conv3, fc1 and fc2; the report's make 26,585,098 parameters. Raises
+    ValueError for anything but five positive integers.
     """
 
     def __init__(self, dim_hidden=(32, 128, 512, 1024, 256)):
@@ -30,7 +29,7 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         self.bn2 = nn.BatchNorm2d(dim2)
         self.conv3 = nn.Conv2d(dim2, dim3, kernel_size=3, stride=1, padding=1)
         self.bn3 = nn.BatchNorm2d(dim3)
-        self.fc1 = LinearBeforeReLU(dim3 * 7 * 7, dim4)
+        self.fc1 = nn.Linear(dim3 * 7 * 7, dim4)
         self.fc2 = nn.Linear(dim4, dim5)
         self.fc3 = nn.Linear(dim5, 10)
 
@@ -44,48 +43,14 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
             # flatten's gradient comes in another memory layout than x's; ReLU's backward is slow on two layouts.
             x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
         x = F.relu(self.fc1(x.flatten(1)))
-        x = F.relu(self.fc2(x))
-        return self.fc3(x)
-
-
-class LinearBeforeReLU(nn.Linear):
-    """nn.Linear whose backward, on the CPU, computes only the outputs that have a gradient in some row of the batch.
-
-    ReLU lets none through to a unit that no row lights up: in training, a quarter to three quarters of fc1's units.
-    """
-
-    def forward(self, x):
-        """Float [N, out] of x, float [N, in]."""
-        if x.device.type != "cpu":  # a GPU would have to wait for the list of units
-            return super().forward(x)
-        return _LinearBeforeReLU.apply(x, self.weight, self.bias)
-
-
-class _LinearBeforeReLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, bias):
-        cast_weight = weight.to(x.dtype)  # as autocast would
-        ctx.save_for_backward(x, weight, cast_weight)
-        return F.linear(x, cast_weight, bias.to(x.dtype))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, weight, cast_weight = ctx.saved_tensors
-        lit = grad.any(dim=0).nonzero().squeeze(1)
-        grad = grad.index_select(1, lit)
-        grad_x = grad @ cast_weight.index_select(0, lit)
-        grad_weight = torch.zeros_like(weight).index_add_(0, lit, (grad.t() @ x).to(weight.dtype))
-        grad_bias = weight.new_zeros(len(weight)).index_add_(0, lit, grad.sum(0, dtype=weight.dtype))
-        return grad_x, grad_weight, grad_bias
+        return self.fc3(F.relu(self.fc2(x)))
 
 
 def save_parameters(model, path):
     """Save a myCNN's state_dict to the .npy file `path` with np.save, atomically and without pickle.
 
-    The file holds one structured record: its fields have the state_dict's names, shapes and values (float32, and
-    int64 for BatchNorm's counters), so `np.load(path)["fc1.weight"]` reads a tensor without PyTorch. Raises
-    UserError where the file can't be written.
+    It holds one structured record: its fields have the state_dict's names, shapes and values (float32, and int64 for
+    BatchNorm's counters). Raises UserError where the file can't be written.
     """
     state = model.state_dict()
     record = np.empty((), _record_dtype(state))
@@ -98,8 +63,8 @@ def save_parameters(model, path):
 def load_parameters(path):
     """The myCNN, on the CPU and in training mode, whose parameters save_parameters wrote to `path`.
 
-    The widths are read back from the shapes. A file may come from anybody: none can run code or claim more memory
-    than its own size. Raises UserError, which names the file, where it is not a parameter file of a myCNN.
+    A file may come from anybody: none can run code or claim more memory than its own size. Raises UserError, which
+    names the file, where it is not a parameter file of a myCNN.
     """
     try:
         if not Path(path).is_file():  # a pipe would be waited for
@@ -111,10 +76,8 @@ def load_parameters(path):
             model = myCNN(widths)
         if record.shape != () or record.dtype != _record_dtype(model.state_dict()):
             raise ValueError("its fields are not those of a myCNN")
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error})") from error
     except Exception as error:  # noqa: BLE001 (a damaged header makes NumPy's parser raise nearly anything)
-        raise UserError(f"{path} is not a whole parameter file of a myCNN ({error})") from error
+        raise UserError(f"{path} is not a whole parameter file of a myCNN, or can't be read ({error})") from error
     state = {name: torch.from_numpy(np.array(record[name])) for name in record.dtype.names}
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise UserError(f"{path} has numbers that are not finite: it is damaged, or its training went wrong")

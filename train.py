@@ -53,8 +53,7 @@ def load_mnist(train, device):
 def augment(images):
     """Turn, scale, shear and shift each digit by its own random amounts.
 
-    images: float [N, 1, 28, 28]; returns the same shape, interpolated bilinearly, black beyond the edge. At most 15°,
-    10 %, 0.2 and 2 pixels.
+    images: float [N, 1, 28, 28]; returns the same shape. At most 15°, 10 %, 0.2 and 2 pixels; black beyond the edge.
     """
 
     def random(limit):

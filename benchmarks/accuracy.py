@@ -120,6 +120,7 @@ ROWS = {
     "default, 1 epoch": {"EPOCHS": 1},
     "default, 3 epochs": {"EPOCHS": 3},
     "default, 5 epochs": {"EPOCHS": 5},
+    "narrow, 5 epochs": NARROW | {"EPOCHS": 5, "LEARNING_RATE": 0.003},
     "held-out, 10 epochs, report": REPORT | {"EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment": PLAIN | {"EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},

@@ -1,11 +1,11 @@
 """The speed figures of the README: python benchmarks/speed.py
 
 Measures a training step done the report's way (DataLoader, ToTensor for each digit, float32, Adam as it comes, the
-loss on the bar at every step), and train.py's own step, imported, as it is and with one of its changes undone at a
-time; then how far that is from the machine's limit, other batch sizes, and the scripts' start. Each way trains in a
-process of its own, for denormals and the allocator's settings belong to a process; after 1,000 steps of real training
-where denormals may set in (100 where they are flushed) they are timed in turn, one at work while the others wait. All
-processes together take about 14 GB of memory.
+loss on the bar at every step), train.py's own step, imported, as it is and with one of its changes undone at a
+time, and a step of pytorch/examples' network and loop; then how far that is from the machine's limit, other batch
+sizes, and the scripts' start. Each way trains in a process of its own, for denormals and the allocator's settings
+belong to a process; after 1,000 steps of real training where denormals may set in (100 where they are flushed) it is
+timed in turn with the report's way, one at work while the other waits. Takes a quarter of an hour on two cores.
 """
 
 import io
@@ -24,20 +24,22 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
-from torchvision.transforms import PILToTensor, ToTensor
+from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
-from Model import LinearBeforeReLU, myCNN, save_parameters
+from Model import myCNN, save_parameters
 from support import device as devices
 
 WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
 SHORT_WARM_UP = 100
-ROUNDS, STEPS = 6, 12  # timed in turn
+ROUNDS, STEPS = 4, 10  # timed in turn
 STEPS_PER_EPOCH = 938
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 
+REPORT, EXAMPLES = "the report's way", "pytorch/examples' network and loop"
+QUICK_RECIPE = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.003}
 REPORT_RECIPE = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 CHANGES = (  # what train.py does otherwise than the report; each is undone alone
     "the digits in one tensor",
@@ -46,7 +48,6 @@ CHANGES = (  # what train.py does otherwise than the report; each is undone alon
     "Adam fused",
     "channels_last",
     "pooling before ReLU, gradients in one layout",
-    "fc1's gradients of lit units only",
     "bfloat16",
 )
 
@@ -63,11 +64,34 @@ class ReportCNN(myCNN):
 
 def steps_of_the_report(device):
     """A generator that takes a training step the report's way at each next()."""
-    loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=ToTensor()), batch_size=64, shuffle=True)
-    LinearBeforeReLU.forward = torch.nn.Linear.forward  # for this process, which is the worker's own
-    model = ReportCNN().to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    model = ReportCNN()
+    return steps_of_a_loader(device, model, torch.optim.Adam(model.parameters(), lr=0.001), ToTensor())
+
+
+def steps_of_the_examples(device):
+    """A generator that takes a training step of pytorch/examples' mnist, as it is described, at each next()."""
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 32, 3),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(32, 64, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Dropout(0.25),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64 * 12 * 12, 128),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(128, 10),
+    )
+    transform = Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
+    return steps_of_a_loader(device, model, torch.optim.Adadelta(model.parameters(), lr=1.0), transform)
+
+
+def steps_of_a_loader(device, model, optimizer, transform):
+    """A generator that takes a training step of a DataLoader, with the loss on the bar, at each next()."""
+    loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=transform), batch_size=64, shuffle=True)
     criterion = torch.nn.CrossEntropyLoss()
+    model.to(device)
     while True:
         bar = tqdm(loader, file=io.StringIO())
         for images, labels in bar:
@@ -88,12 +112,10 @@ def steps_of_train(device, undone=None):
         devices.tune_cpu()
     if undone == "denormals flushed":
         torch.set_flush_denormal(False)
-    if undone == "fc1's gradients of lit units only":
-        LinearBeforeReLU.forward = torch.nn.Linear.forward
     precision = torch.float32 if undone == "bfloat16" else devices.best_precision(device)
     network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
     layout = torch.contiguous_format if undone == "channels_last" else devices.memory_format(device)
-    model = network().to(device, memory_format=layout).train()
+    model = network(train.DIM_HIDDEN).to(device, memory_format=layout).train()
     fused = undone != "Adam fused" and devices.has_fused_adam(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=fused)
     scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)
@@ -126,7 +148,8 @@ def work(connection, settings, undone, batch_size):
     imported = peak_memory()
     torch.manual_seed(0)
     with mock.patch.multiple(train, BATCH_SIZE=batch_size, **settings):
-        steps = steps_of_the_report(device) if undone == "everything" else steps_of_train(device, undone)
+        others = {REPORT: steps_of_the_report, EXAMPLES: steps_of_the_examples}
+        steps = others[undone](device) if undone in others else steps_of_train(device, undone)
         while count := connection.recv():
             start = time.perf_counter()
             for _ in range(count):
@@ -137,7 +160,7 @@ def work(connection, settings, undone, batch_size):
 
 
 class Worker:
-    """A process that trains one way: with settings for train.py, and one of the CHANGES, or "everything", undone."""
+    """A process that trains one way: with settings for train.py, and one of the CHANGES undone, or as others do."""
 
     def __init__(self, settings, undone=None, batch_size=64):
         context = multiprocessing.get_context("spawn")
@@ -224,29 +247,34 @@ def main():
     print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
     changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
     ways = {  # settings for train.py, what is undone, steps to warm up
-        "the report's way": ({}, "everything", WARM_UP),
-        "train.py, the report's recipe": (REPORT_RECIPE, None, WARM_UP),
-        "train.py, its own recipe": ({}, None, SHORT_WARM_UP),
+        "`train.py`, the report's recipe": (REPORT_RECIPE, None, WARM_UP),
+        "`train.py`, its own recipe": ({}, None, SHORT_WARM_UP),
+        "`train.py`, the quick recipe's narrow network": (QUICK_RECIPE, None, SHORT_WARM_UP),
+        EXAMPLES: ({}, EXAMPLES, SHORT_WARM_UP),
     }
     for change in changes:
         steps = WARM_UP if change == "denormals flushed" else SHORT_WARM_UP
-        ways[f"train.py without: {change}"] = (REPORT_RECIPE, change, steps)
-    with tqdm(total=len(ways) * (1 + ROUNDS) + len(BATCH_SIZES), disable=None, leave=False) as bar:
-        workers = {}
+        ways[f"without: {change}"] = (REPORT_RECIPE, change, steps)
+    times, reports, ratios, memory = {}, [], {}, {}
+    with tqdm(total=len(ways) + 1 + len(BATCH_SIZES), disable=None, leave=False) as bar:
+        bar.set_description(f"{WARM_UP:,} steps: {REPORT}")
+        report = Worker({}, REPORT)
+        report.step(WARM_UP)
+        bar.update()
         for way, (settings, undone, steps) in ways.items():
-            bar.set_description(f"{steps:,} steps: {way}")
-            workers[way] = Worker(settings, undone)
-            workers[way].step(steps)
-            bar.update()
-        times, memory = {way: [] for way in ways}, {}
-        for _ in range(ROUNDS):
-            for way, worker in workers.items():
-                bar.set_description(f"timing: {way}")
-                seconds, memory[way] = worker.step(STEPS)
-                times[way].append(seconds / STEPS)
-                bar.update()
-        for worker in workers.values():
+            bar.set_description(way)
+            worker = Worker(settings, undone)
+            worker.step(steps)
+            pairs = [(report.step(STEPS), worker.step(STEPS)) for _ in range(ROUNDS)]
             worker.stop()
+            theirs, times[way] = (
+                statistics.median(seconds for seconds, _ in one) / STEPS for one in zip(*pairs, strict=True)
+            )
+            reports.append(theirs)
+            ratios[way] = theirs / times[way]
+            memory[REPORT], memory[way] = (gigabytes for _, gigabytes in pairs[-1])
+            bar.update()
+        report.stop()
         by_size = {}
         for size in BATCH_SIZES:
             bar.set_description(f"batch size {size}")
@@ -256,18 +284,18 @@ def main():
             worker.stop()
             bar.update()
 
-    medians = {way: statistics.median(values) for way, values in times.items()}
+    times = {REPORT: statistics.median(reports)} | times
     print("| batch 64 | ms a step | s an epoch | times as fast | peak memory above the imports, GB |")
     print("| --- | --- | --- | --- | --- |")
-    for way, seconds in medians.items():
-        ratio = medians["the report's way"] / seconds
+    for way, seconds in times.items():
+        ratio = ratios.get(way, 1)
         print(f"| {way} | {seconds * 1e3:.1f} | {seconds * STEPS_PER_EPOCH:.1f} | {ratio:.2f} | {memory[way]:.2f} |")
     least, words = floor(device, precision)
-    print(f"| the floor: {words} | {least * 1e3:.1f} | {least * STEPS_PER_EPOCH:.1f} | | |")
-    distance = medians["train.py, the report's recipe"] / least
-    print(f"\ntrain.py, the report's recipe: {distance:.2f} times the floor\n")
+    print(f"| the machine's limit: {words} | {least * 1e3:.1f} | {least * STEPS_PER_EPOCH:.1f} | | |\n")
+    for way in list(ways)[:2]:
+        print(f"{way}: {times[way] / least:.2f} times this limit")
 
-    print("| batch size, train.py's own recipe | ms a step | s an epoch |\n| --- | --- | --- |")
+    print("\n| batch size, train.py's own recipe | ms a step | s an epoch |\n| --- | --- | --- |")
     for size, seconds in by_size.items():
         print(f"| {size} | {seconds * 1e3:.1f} | {seconds * -(-60_000 // size):.1f} |")
 

@@ -62,7 +62,7 @@ def make_app(logits_of):
     def answer():
         if request.content_length is None:
             abort(411)  # of a body in chunks Werkzeug would give the first 20 MB
-        return worker.submit(_answer, io.BytesIO(request.get_data()), logits_of).result()
+        return worker.submit(_answer, io.BytesIO(request.get_data()), logits_of, "drawn" in request.args).result()
 
     @app.errorhandler(HTTPException)
     def in_one_line(error):
@@ -89,10 +89,10 @@ def _hash_of(tag, page):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _answer(file, logits_of):
+def _answer(file, logits_of, is_upright):
     """What POST /read answers, as a dict, to a picture in a binary file."""
     picture = load_photo(file, "This file")
-    reading = read(picture, logits_of)
+    reading = read(picture, logits_of, is_upright)
     keys = ("box", "form", "probabilities")
     lines = [[{key: np.ravel(vars(digit)[key]).tolist() for key in keys} for digit in line] for line in reading.lines]
     return {"width": picture.shape[1], "height": picture.shape[0], "turned": reading.turned, "lines": lines}

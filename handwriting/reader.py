@@ -15,7 +15,7 @@ TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_PART, TURNED_SIZE = 480, 24  # pixels: of what is, and of its digits
 TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
 TURNED_SURE = 0.3  # most of them at least so sure,
-SURE_ENOUGH = 0.43  # if they are not as sure as this upright, where half as many would be expected
+SURE_ENOUGH = 0.43  # if they are not as sure as this upright
 
 
 @dataclass
@@ -45,18 +45,18 @@ def _finder():
     return load_finder()
 
 
-def read(picture, logits_of):
+def read(picture, logits_of, is_upright=False):
     """Read a picture, as a Reading.
 
     picture: uint8 array [height, width, 3], RGB, each side at least 8. logits_of: a function from digits, a uint8
-    tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
+    tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10]. is_upright: whether that is known.
     """
     if _is_mnists(picture):
         found = [[((0, 0, 28, 28), picture[..., 0], 1.0)]]
         return Reading(_answered(found, logits_of)[0])
     lines, sure = _read_upright(picture, logits_of)
     turns = 0
-    if max(picture.shape) >= TURNED_SIDE and 0 < sure.sum() < SURE_ENOUGH * max(len(sure), TURNED_DIGITS / 2):
+    if not is_upright and max(picture.shape) >= TURNED_SIDE and len(sure) and sure.mean() < SURE_ENOUGH:
         turns = _turns(picture, lines, logits_of)
     if turns:
         lines, _ = _read_upright(np.ascontiguousarray(np.rot90(picture, -turns)), logits_of)
