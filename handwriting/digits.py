@@ -127,8 +127,10 @@ def _lines(digits):
     height = np.median(digits[:, HEIGHT])
     down = digits[:, None, ROW] - digits[:, ROW]  # of one digit from another
     across = digits[:, None, COLUMN] - digits[:, COLUMN]
-    beside = (across > 0.3 * height) & (across < 4 * height) & (np.abs(down) < 0.6 * height)
-    slope = np.median(down[beside] / across[beside]) if beside.any() else 0
+    slope = 0
+    for reach in (4, 8, 16):  # in heights: what is near is surely in one line, what is far tells more of its slope
+        beside = (across > 0) & (across < reach * height) & (np.abs(down - slope * across) < 0.6 * height)
+        slope = (down * across)[beside].sum() / max(1, (across[beside] ** 2).sum())
     lines = []
     for digit in digits[np.argsort(digits[:, COLUMN])]:
         best = None
@@ -136,7 +138,7 @@ def _lines(digits):
             last = line[-1]
             climbed = digit[ROW] - last[ROW] - slope * (digit[COLUMN] - last[COLUMN])
             shared = (digit[HEIGHT] + last[HEIGHT]) / 2 - abs(climbed)
-            if shared > 0.35 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or abs(climbed) < best[0]):
+            if shared > 0.2 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or abs(climbed) < best[0]):
                 best = abs(climbed), line
         if best:
             best[1].append(digit)

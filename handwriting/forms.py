@@ -9,6 +9,7 @@ from handwriting.finder import PAD, UNIT
 PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
 OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
 SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
+FILLED = 0.5  # of the height found: ink that is less high, as a hyphen's, is no digit
 THIN, SOFT = 3, 0.35  # a stroke of less, in pixels of MNIST's, gets so much of a pixel around it, as soft as MNIST's
 
 
@@ -40,10 +41,10 @@ def form_of(image, look, digit, found):
     mine = (y - row) ** 2 + (x - column) ** 2
     strokes = _strokes(patch, ink, (mine <= distances.min(-1) + 1e-6) & (mine < (OWN * size) ** 2))
     mask = _without_specks(strokes > 0.3)
-    if mask.sum() < 8:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if mask.sum() < 8 or rows[-1] + 1 - rows[0] < FILLED * digit_height * height / (bottom - top):
         return None
     strokes *= ndimage.binary_dilation(mask, iterations=3)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return _mnist_form(strokes[box], mask[box])
 

@@ -12,6 +12,7 @@ from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting import digits as handwriting_digits
 from handwriting.finder import load_finder, look
 from handwriting.pages import make_page
+from handwriting.pens import written
 from handwriting.reader import read
 from Model import load_parameters
 from support.predicting import predict
@@ -113,6 +114,38 @@ def test_paper_without_ink_has_no_digits(logits_of):
             grey = np.clip(paper + chance.normal(0, noise, paper.shape), 0, 1)
             picture = np.repeat(np.uint8(255 * grey)[..., None], 3, axis=2)
             assert read(picture, logits_of).lines == []
+
+
+def row_of_digits(rng, images, gaps, size, hyphen=0):
+    """A picture of a row of digits of uneven heights with so many pixels after each, and a hyphen in the middle."""
+    picture, left = np.full((140, 900, 3), 220, np.uint8), 20
+    for number, gap in enumerate(gaps):
+        if number == len(gaps) // 2:
+            row, end = int(rng.integers(70, 100)), left - 2
+            picture[row : row + 4, end - hyphen : end] = 40
+        ink = written(rng, images[rng.integers(len(images))], size * np.exp(rng.normal(0, 0.1)), ("line", 4))
+        top = int(70 + rng.normal(0, 0.1) * size - ink.shape[0] / 2)
+        picture[top : top + ink.shape[0], left : left + ink.shape[1]] -= np.uint8(180 * ink[..., None])
+        left += ink.shape[1] + gap
+    return picture
+
+
+def test_a_hyphen_close_to_a_digit_is_no_digit(digits):
+    finder, extra = load_finder(), 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        hyphen = int(rng.integers(12, 34))
+        picture = row_of_digits(rng, digits[0], [8, 8, 8, hyphen + 5, 8, 8, 8, 0], 40, hyphen)
+        extra += max(0, sum(map(len, handwriting_digits.find_digits(picture, look(finder, picture)))) - 8)
+    assert extra <= 1
+
+
+def test_a_row_of_uneven_digits_with_a_wide_gap_is_one_line(digits):
+    finder, lines = load_finder(), []
+    for seed in range(40):
+        picture = row_of_digits(np.random.default_rng(seed), digits[0], [8, 12, 300, 10, 15, 9], 50)
+        lines.append(len(handwriting_digits.find_digits(picture, look(finder, picture))))
+    assert lines.count(1) >= 36
 
 
 def test_dirt_alone_is_no_digits(digits, logits_of):
