@@ -46,14 +46,14 @@ def half_augmented_last(images, augment=train.augment, steps=itertools.count()):
     augmented = augment(images)
     if next(steps) % (20 * 625) < 16 * 625:
         return augmented
-    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, augmented, images)
+    return torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, augmented, images)
 
 
 def elastic(images, augment=train.augment):
     """train.augment, and each digit bent by its own 7×7 shifts of half a pixel or so (after Simard et al., 2003)."""
 
     def bent_grid(matrices, size, affine_grid=F.affine_grid, **options):
-        field = torch.randn(size[0], 2, 7, 7) / 28  # half a pixel
+        field = torch.randn(size[0], 2, 7, 7, device=matrices.device) / 28  # half a pixel
         field = F.interpolate(field, size=(28, 28), mode="bicubic", align_corners=False)
         return affine_grid(matrices, size, **options) + field.permute(0, 2, 3, 1)
 
@@ -64,7 +64,7 @@ def elastic(images, augment=train.augment):
 def other_pens(images, augment=train.augment):
     """train.augment, then each digit's strokes up to a pixel wider or narrower: a max or min filter blended in."""
     images = augment(images)
-    share = torch.empty(len(images), 1, 1, 1).uniform_(-1, 1)
+    share = torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(-1, 1)
     wide, narrow = F.max_pool2d(images, 3, 1, 1), -F.max_pool2d(-images, 3, 1, 1)
     return torch.where(share > 0, images.lerp(wide, share.abs()), images.lerp(narrow, share.abs() / 2))
 
@@ -113,17 +113,22 @@ ROWS = {
     "report": REPORT,
     # At a constant rate a shorter run is the beginning of a longer one.
     "report, learning rate 0.01": REPORT | {"LEARNING_RATE": 0.01, "EPOCHS": 10},
-    "report, learning rate 0.0005": REPORT | {"LEARNING_RATE": 0.0005, "EPOCHS": 10},
-    "report, learning rate 0.0001": REPORT | {"LEARNING_RATE": 0.0001, "EPOCHS": 10},
+    "report, learning rate 0.0005": REPORT | {"LEARNING_RATE": 0.0005},
+    "report, learning rate 0.0001": REPORT | {"LEARNING_RATE": 0.0001},
     "report, squared error": REPORT | {"loss_function": squared_error, "EPOCHS": 3},
     "report, 40 epochs": REPORT | {"EPOCHS": 40},
+    "default, 40 epochs": {"EPOCHS": 40},
     "default, 1 epoch": {"EPOCHS": 1},
     "default, 3 epochs": {"EPOCHS": 3},
     "default, 5 epochs": {"EPOCHS": 5},
     "narrow, 5 epochs": NARROW | {"EPOCHS": 5, "LEARNING_RATE": 0.003},
     "held-out, 10 epochs, report": REPORT | {"EPOCHS": 10},
+    "held-out, 10 epochs, cosine": REPORT | {"LR_SCHEDULE": "cosine", "EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment": PLAIN | {"EPOCHS": 10},
     "held-out, 10 epochs, cosine + augment + smoothing": PLAIN | {"EPOCHS": 10, "LABEL_SMOOTHING": 0.1},
+    "held-out, 10 epochs, default, fc1 at 0.1": STUDY["fc1 at 0.1"] | {"EPOCHS": 10},
+    "held-out 20,000, default": {},
+    "held-out 20,000, elastic, 0.5 pixels": STUDY["elastic, 0.5 pixels"],
     "held-out, 2 epochs, float32": {"EPOCHS": 2, "PRECISION": "float32"},
     "held-out, 2 epochs, bfloat16": {"EPOCHS": 2, "PRECISION": "bfloat16"},
 } | {f"held-out 20,000, narrow, {change}": NARROW | STUDY[change] for change in STUDY}

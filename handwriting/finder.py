@@ -61,7 +61,9 @@ def _layer(inputs, outputs, kernel=3, stride=1, dilation=1):
 
 def save_weights(finder):
     """Write finder.npy: one structured record, as the parameter files of myCNN, in half precision."""
-    state = {name: t.numpy() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = {
+        name: t.cpu().numpy() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")
+    }
     record = np.empty((), [(name, "<f2", values.shape) for name, values in state.items()])
     for name, values in state.items():
         record[name] = values

@@ -1,7 +1,9 @@
 """How the finder learns: pages of MNIST's training digits, what it should say of them, and the training loop."""
 
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -103,27 +105,31 @@ def loss_function(maps, wanted):
 
 def learn():
     """Train the Finder and write finder.npy; what an interruption leaves in finder.pt is gone on from."""
-    torch.set_num_threads(1)  # the other core makes pages
+    torch.set_num_threads(1)  # the other cores make pages
+    cv2.setNumThreads(0)
+    device = devices.best_device()
     images, labels = read_mnist(DATA_DIR, "train")
-    precision = devices.best_precision(torch.device("cpu"))
+    precision = devices.best_precision(device)
     torch.manual_seed(SEED)
-    finder = Finder().to(memory_format=torch.channels_last)
+    finder = Finder().to(device, memory_format=torch.channels_last)
     with torch.no_grad():
         finder.head[-1].bias[0] = -4  # centres are rare
     optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=0.1)
     state_file, step = WEIGHTS.with_suffix(".pt"), 0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, weights_only=True, map_location=device)
         for part, name in ((finder, "finder"), (optimizer, "optimizer"), (scheduler, "scheduler")):
             part.load_state_dict(state[name])
         step = state["step"]
     pages = Pages(images[:, 0].numpy(), labels.numpy())
     numbers = range(step * BATCH_SIZE, STEPS * BATCH_SIZE)
-    loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=1, prefetch_factor=8)
+    workers = max(1, os.cpu_count() - 1)
+    loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=workers, prefetch_factor=8)
     for photos, wanted in (bar := tqdm(loader, initial=step, total=STEPS, unit=" steps")):
+        photos, wanted = photos.to(device), wanted.to(device)
         x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        with devices.autocast(device, precision):
             maps = finder(x)
         loss = loss_function(maps.float(), wanted)
         optimizer.zero_grad()
