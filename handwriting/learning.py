@@ -111,10 +111,13 @@ def learn():
     images, labels = read_mnist(DATA_DIR, "train")
     precision = devices.best_precision(device)
     torch.manual_seed(SEED)
-    finder = Finder().to(device, memory_format=torch.channels_last)
+    layout = devices.memory_format(device)
+    finder = Finder().to(device, memory_format=layout)
     with torch.no_grad():
         finder.head[-1].bias[0] = -4  # centres are rare
-    optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(
+        finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=devices.has_fused_adam(device)
+    )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=0.1)
     state_file, step = WEIGHTS.with_suffix(".pt"), 0
     if state_file.exists():
@@ -128,7 +131,7 @@ def learn():
     loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=workers, prefetch_factor=8)
     for photos, wanted in (bar := tqdm(loader, initial=step, total=STEPS, unit=" steps")):
         photos, wanted = photos.to(device), wanted.to(device)
-        x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
+        x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
         with devices.autocast(device, precision):
             maps = finder(x)
         loss = loss_function(maps.float(), wanted)
