@@ -21,7 +21,7 @@ def read_images(paths, logits_of, folder):
             if path.is_dir():
                 raise UserError(f"{path} has no image and no epoch that can be read")
             if not path.is_file():
-                raise UserError(f"{path} is not there: name a run, such as checkpoints/run-001, or an image")
+                raise UserError(f"{path} is not there or no file: name a run, such as checkpoints/run-001, or an image")
             picture = load_photo(path, path)
             reading = read(picture, logits_of)
             if not reading.lines:

@@ -25,6 +25,7 @@ def test_one_epoch_of_a_small_network_reaches_95_percent(project):
     [
         (["test.py"], "no run in checkpoints yet"),
         (["test.py", "nowhere"], "nowhere is not there"),
+        (["test.py", "a" * 300], "a is not there"),
         (["test.py", "run-001", "--fast"], "there is no option --fast"),
         (["train.py", "--epochs", "5"], "the settings are the constants at its top"),
     ],
