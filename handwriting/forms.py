@@ -51,10 +51,12 @@ def form_of(image, look, digit, found):
 
 def _sampled(maps, rows, columns):
     """Maps, float [C, H, W], between their pixels, at all pairs of rows [h, 1] and columns [w]: float [C, h, w]."""
-    first_row, first_column = int(max(0, rows.min())), int(max(0, columns.min()))
-    maps = maps[:, first_row : int(rows.max()) + 2, first_column : int(columns.max()) + 2]
-    at = np.broadcast_arrays(rows - first_row, columns - first_column)
-    return np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in maps])
+    for axis, at in ((1, rows), (2, columns)):
+        at = np.clip(at, 0, maps.shape[axis] - 1)
+        before = np.minimum(at.astype(int), maps.shape[axis] - 2)
+        one, other = (maps.take(indices.ravel(), axis) for indices in (before, before + 1))
+        maps = one + (at - before) * (other - one)
+    return maps
 
 
 def _strokes(patch, ink, own):
