@@ -59,19 +59,19 @@ LEAST = {  # shares read right, where they are lower than elsewhere; benchmarks/
 
 @pytest.mark.parametrize("row", ROWS)
 def test_pages_of_every_kind_are_read(digits, logits_of, row):
-    count, right, *_ = measure(pages_of(row, *digits, count=3, seed=2), logits_of)
+    count, right, *_ = measure(pages_of(row, *digits, count=2, seed=2), logits_of)
     assert count > 3
     assert right / count >= LEAST.get(row, 0.85)
 
 
 def test_a_single_digit_is_read_at_any_size_on_light_and_dark(digits, logits_of):
     right = 0
-    for number in range(100):
+    for number in range(50):
         side = int(np.random.default_rng(number).integers(20, 400))
         image = Image.fromarray(np.pad(digits[0][number], 4)).resize((side, side), Image.Resampling.BICUBIC)
         picture = np.repeat(np.asarray(image)[..., None], 3, axis=2)
         right += text(read(picture if number % 2 else 255 - picture, logits_of)) == [str(digits[1][number])]
-    assert right >= 96
+    assert right >= 48
 
 
 def test_boxes_lie_on_the_digits_also_where_the_page_had_to_be_turned(digits, logits_of):
