@@ -33,7 +33,7 @@ def form_of(image, look, digit, found):
     patch = np.asarray(patch, dtype=np.float32) / 255
     y = top + (np.arange(height, dtype=np.float32)[:, None] + 0.5) * ((bottom - top) / height)
     x = left + (np.arange(width, dtype=np.float32) + 0.5) * ((right - left) / width)
-    ink, down, across = _sampled(maps[[1, 4, 5]], (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
+    ink, down, across = _sampled(maps, (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
     # Ink is the digit's whose centre is nearest to where the ink says that its own is.
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
     near = found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1]
@@ -50,10 +50,14 @@ def form_of(image, look, digit, found):
 
 
 def _sampled(maps, rows, columns):
-    """Maps, float [C, H, W], between their pixels, at all pairs of rows [h, 1] and columns [w]: float [C, h, w]."""
-    for axis, at in ((1, rows), (2, columns)):
-        at = np.clip(at, 0, maps.shape[axis] - 1)
-        before = np.minimum(at.astype(int), maps.shape[axis] - 2)
+    """The finder's ink and votes, of its maps, between their pixels, at all pairs of rows [h, 1] and columns [w].
+
+    Float [3, h, w]. All of a picture lies well within its maps, for the finder pads it.
+    """
+    top, left = int(rows.min()), int(columns.min())
+    maps = maps[[1, 4, 5], top : int(rows.max()) + 2, left : int(columns.max()) + 2]
+    for axis, at in ((1, rows - top), (2, columns - left)):
+        before = at.astype(int)
         one, other = (maps.take(indices.ravel(), axis) for indices in (before, before + 1))
         maps = one + (at - before) * (other - one)
     return maps

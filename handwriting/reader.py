@@ -12,7 +12,7 @@ from handwriting.digits import find_digits
 from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
-TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, and of its digits
+TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
 TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
 TURNED_SURE = 0.3  # most of them at least so sure,
 SURE_ENOUGH = 0.43  # if they are not as sure as this upright
