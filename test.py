@@ -23,7 +23,6 @@ from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
 from support.predicting import BATCH_SIZE, predict
-from support.report import draw_report
 from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
@@ -33,6 +32,8 @@ def test_run(folder):
 
     folder: a run's. Returns the exit code: 1 where an epoch's file is damaged, else 0.
     """
+    from support.report import draw_report  # here, because nothing else needs Matplotlib
+
     epochs = saved_epochs(folder)
     print(f"predicting ... {shown(folder)}", flush=True)
     images, labels = load_mnist(train=False, device=devices.CPU)

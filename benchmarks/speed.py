@@ -4,8 +4,8 @@ Measures a training step done the report's way (DataLoader, ToTensor for each di
 loss on the bar at every step), train.py's own step, imported, as it is and with one of its changes undone at a
 time, and a step of pytorch/examples' network and loop; then how far that is from the machine's limit, other batch
 sizes, and the scripts' start. Each way trains in a process of its own, for denormals and the allocator's settings
-belong to a process; after 1,000 steps of real training where denormals may set in (100 where they are flushed) it is
-timed in turn with the report's way, one at work while the other waits. Takes a quarter of an hour on two cores.
+belong to a process. All ways of the same network go on from the same 1,000 steps of real training, and each is timed in
+turn with the report's way, one at work while the other waits. Takes less than a quarter of an hour on two cores.
 """
 
 import io
@@ -32,13 +32,15 @@ import train
 from Model import myCNN, save_parameters
 from support import device as devices
 
-WARM_UP = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
-SHORT_WARM_UP = 100
-ROUNDS, STEPS = 4, 10  # timed in turn
+TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
+WARM_UP = 15  # steps of each way
+ROUNDS, STEPS = 4, 6  # timed in turn
 STEPS_PER_EPOCH = 938
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
+SPAWN = multiprocessing.get_context("spawn")
 
 REPORT, EXAMPLES = "the report's way", "pytorch/examples' network and loop"
+QUICK = "`train.py`, the quick recipe's narrow network"
 QUICK_RECIPE = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.003}
 REPORT_RECIPE = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 CHANGES = (  # what train.py does otherwise than the report; each is undone alone
@@ -62,13 +64,15 @@ class ReportCNN(myCNN):
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
 
 
-def steps_of_the_report(device):
-    """A generator that takes a training step the report's way at each next()."""
-    model = ReportCNN()
-    return steps_of_a_loader(device, model, torch.optim.Adam(model.parameters(), lr=0.001), ToTensor())
+def steps_of_the_report(device, trained):
+    """A generator that takes a training step the report's way at each next(), going on from the file `trained`."""
+    model = ReportCNN().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    load_trained(trained, model, optimizer)
+    return steps_of_a_loader(device, model, optimizer, ToTensor())
 
 
-def steps_of_the_examples(device):
+def steps_of_the_examples(device, _):
     """A generator that takes a training step of pytorch/examples' mnist, as it is described, at each next()."""
     model = torch.nn.Sequential(
         torch.nn.Conv2d(1, 32, 3),
@@ -82,7 +86,7 @@ def steps_of_the_examples(device):
         torch.nn.ReLU(),
         torch.nn.Dropout(0.5),
         torch.nn.Linear(128, 10),
-    )
+    ).to(device)
     transform = Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
     return steps_of_a_loader(device, model, torch.optim.Adadelta(model.parameters(), lr=1.0), transform)
 
@@ -91,7 +95,6 @@ def steps_of_a_loader(device, model, optimizer, transform):
     """A generator that takes a training step of a DataLoader, with the loss on the bar, at each next()."""
     loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=transform), batch_size=64, shuffle=True)
     criterion = torch.nn.CrossEntropyLoss()
-    model.to(device)
     while True:
         bar = tqdm(loader, file=io.StringIO())
         for images, labels in bar:
@@ -103,9 +106,9 @@ def steps_of_a_loader(device, model, optimizer, transform):
             yield
 
 
-def steps_of_train(device, undone=None):
-    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone, and gives
-    the network."""
+def steps_of_train(device, undone=None, trained=None):
+    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone, going on from
+    the file `trained` if any, and gives the network and the optimizer."""
     if undone == "freed memory kept":
         torch.set_flush_denormal(True)
     else:
@@ -118,11 +121,31 @@ def steps_of_train(device, undone=None):
     model = network(train.DIM_HIDDEN).to(device, memory_format=layout).train()
     fused = undone != "Adam fused" and devices.has_fused_adam(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=fused)
+    if trained:
+        load_trained(trained, model, optimizer)
     scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)
     while True:
         for images, labels in batches(device, undone):
             train.train_step(model, optimizer, scheduler, images, labels, precision)
-            yield model
+            yield model, optimizer
+
+
+def save_trained(path):
+    """Train by the report's recipe, with denormals, and save network and optimizer; to be run in its own process."""
+    with mock.patch.multiple(train, **REPORT_RECIPE):
+        torch.manual_seed(0)
+        *_, trained = islice(steps_of_train(devices.best_device(), "denormals flushed"), TRAINED)
+    torch.save([one.state_dict() for one in trained], path)
+
+
+def load_trained(path, model, optimizer):
+    """Set a network and its Adam, however that is computed, to what save_trained saved."""
+    network, adam = torch.load(path, map_location="cpu")
+    model.load_state_dict(network)
+    optimizer.load_state_dict(adam | {"param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, state in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):  # in the memory layout of this network
+            state[name] = torch.empty_like(parameter).copy_(state[name])
 
 
 def batches(device, undone):
@@ -142,14 +165,14 @@ def peak_memory():
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e6
 
 
-def work(connection, settings, undone, batch_size):
+def work(connection, settings, undone, batch_size, trained):
     """A process that trains one way: it takes as many steps as it is sent, and sends back (seconds, GB at the peak)."""
     device = devices.best_device()
     imported = peak_memory()
     torch.manual_seed(0)
     with mock.patch.multiple(train, BATCH_SIZE=batch_size, **settings):
         others = {REPORT: steps_of_the_report, EXAMPLES: steps_of_the_examples}
-        steps = others[undone](device) if undone in others else steps_of_train(device, undone)
+        steps = others[undone](device, trained) if undone in others else steps_of_train(device, undone, trained)
         while count := connection.recv():
             start = time.perf_counter()
             for _ in range(count):
@@ -162,10 +185,9 @@ def work(connection, settings, undone, batch_size):
 class Worker:
     """A process that trains one way: with settings for train.py, and one of the CHANGES undone, or as others do."""
 
-    def __init__(self, settings, undone=None, batch_size=64):
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, settings, undone, batch_size), daemon=True)
+    def __init__(self, settings, undone=None, batch_size=64, trained=None):
+        self.connection, other = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=work, args=(other, settings, undone, batch_size, trained), daemon=True)
         self.process.start()
 
     def step(self, count):
@@ -243,28 +265,31 @@ def main():
     """Measure everything and print the tables, in Markdown."""
     device = devices.best_device()
     precision = devices.best_precision(device)
-    train.load_mnist(train=True, device=device)  # unpacks the archives, which the report's way does not
+    MNIST(train.DATA_DIR, download=True)  # unpacks the archives, which train.py does not need
     print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
     changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
-    ways = {  # settings for train.py, what is undone, steps to warm up
-        "`train.py`, the report's recipe": (REPORT_RECIPE, None, WARM_UP),
-        "`train.py`, its own recipe": ({}, None, SHORT_WARM_UP),
-        "`train.py`, the quick recipe's narrow network": (QUICK_RECIPE, None, SHORT_WARM_UP),
-        EXAMPLES: ({}, EXAMPLES, SHORT_WARM_UP),
-    }
-    for change in changes:
-        steps = WARM_UP if change == "denormals flushed" else SHORT_WARM_UP
-        ways[f"without: {change}"] = (REPORT_RECIPE, change, steps)
-    times, reports, ratios, memory = {}, [], {}, {}
-    with tqdm(total=len(ways) + 1 + len(BATCH_SIZES), disable=None, leave=False) as bar:
-        bar.set_description(f"{WARM_UP:,} steps: {REPORT}")
-        report = Worker({}, REPORT)
+    ways = {  # settings for train.py, what is undone
+        "`train.py`, the report's recipe": (REPORT_RECIPE, None),
+        "`train.py`, its own recipe": ({}, None),
+        QUICK: (QUICK_RECIPE, None),
+        EXAMPLES: ({}, EXAMPLES),
+    } | {f"without: {change}": (REPORT_RECIPE, change) for change in changes}
+    times, reports, ratios, memory, by_size = {}, [], {}, {}, {}
+    bar = tqdm(total=len(ways) + 2 + len(BATCH_SIZES), disable=None, leave=False)
+    with bar, tempfile.TemporaryDirectory() as folder:
+        trained = Path(folder) / "trained.pt"
+        bar.set_description(f"{TRAINED:,} steps")
+        process = SPAWN.Process(target=save_trained, args=(trained,))
+        process.start()
+        process.join()
+        bar.update()
+        report = Worker({}, REPORT, trained=trained)
         report.step(WARM_UP)
         bar.update()
-        for way, (settings, undone, steps) in ways.items():
+        for way, (settings, undone) in ways.items():
             bar.set_description(way)
-            worker = Worker(settings, undone)
-            worker.step(steps)
+            worker = Worker(settings, undone, trained=None if way == QUICK else trained)
+            worker.step(WARM_UP)
             pairs = [(report.step(STEPS), worker.step(STEPS)) for _ in range(ROUNDS)]
             worker.stop()
             theirs, times[way] = (
@@ -275,14 +300,25 @@ def main():
             memory[REPORT], memory[way] = (gigabytes for _, gigabytes in pairs[-1])
             bar.update()
         report.stop()
-        by_size = {}
         for size in BATCH_SIZES:
             bar.set_description(f"batch size {size}")
-            worker = Worker({}, batch_size=size)
-            worker.step(max(10, 3200 // size))
-            by_size[size] = worker.step(max(10, 2000 // size))[0] / max(10, 2000 // size)
+            worker = Worker({}, batch_size=size, trained=trained)
+            count = max(3, 2000 // size)
+            worker.step(count)
+            by_size[size] = worker.step(count)[0] / count
             worker.stop()
             bar.update()
+        bar.set_description("python test.py, python train.py")
+        model = myCNN()
+        model.load_state_dict(torch.load(trained, mmap=True, map_location="cpu")[0])
+        run = Path(folder) / "run-001"
+        run.mkdir()
+        save_parameters(model, run / "epoch_00.npy")
+        tested = min(time_of("test.py", run) for _ in range(2))
+        output = subprocess.run(
+            [sys.executable, "-c", TEST_MEMORY, run], cwd=train.ROOT, check=True, capture_output=True, text=True
+        ).stdout
+        started = min(time_of("-c", FIRST_STEP, f"{folder}/{number}") for number in range(2))
 
     times = {REPORT: statistics.median(reports)} | times
     print("| batch 64 | ms a step | s an epoch | times as fast | peak memory above the imports, GB |")
@@ -299,16 +335,6 @@ def main():
     for size, seconds in by_size.items():
         print(f"| {size} | {seconds * 1e3:.1f} | {seconds * -(-60_000 // size):.1f} |")
 
-    with tempfile.TemporaryDirectory() as folder:
-        with mock.patch.multiple(train, **REPORT_RECIPE):
-            *_, model = islice(steps_of_train(device), 300)
-        save_parameters(model, Path(folder) / "epoch_00.npy")
-        tested = min(time_of("test.py", folder) for _ in range(3))
-        output = subprocess.run(
-            [sys.executable, "-c", TEST_MEMORY, folder], cwd=train.ROOT, check=True, capture_output=True, text=True
-        ).stdout
-    with tempfile.TemporaryDirectory() as folder:
-        started = min(time_of("-c", FIRST_STEP, f"{folder}/{number}") for number in range(3))
     print("\n| from the start of the command | s |\n| --- | --- |")
     print(f"| python train.py, to the end of its first step | {started:.1f} |")
     print(f"| python test.py, one checkpoint tested, its picture drawn | {tested:.1f} |")

@@ -136,12 +136,36 @@ def _lines(digits):
         best = None
         for line in lines:
             last = line[-1]
-            climbed = digit[ROW] - last[ROW] - slope * (digit[COLUMN] - last[COLUMN])
-            shared = (digit[HEIGHT] + last[HEIGHT]) / 2 - abs(climbed)
-            if shared > 0.2 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or abs(climbed) < best[0]):
-                best = abs(climbed), line
+            gap = digit[COLUMN] - last[COLUMN]
+            climbed = abs(digit[ROW] - last[ROW] - slope * gap)
+            far = climbed + 0.1 * gap
+            shared = (digit[HEIGHT] + last[HEIGHT]) / 2 - climbed
+            if shared > 0.2 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or far < best[0]):
+                best = far, line
         if best:
             best[1].append(digit)
         else:
             lines.append([digit])
+    lines = _joined(sorted(lines, key=lambda line: line[0][COLUMN]), height)
     return sorted(lines, key=lambda line: np.mean([digit[ROW] - slope * digit[COLUMN] for digit in line]))
+
+
+def _joined(lines, height):
+    """Lines, by the column of their first digit, with those joined of which one goes on beside another, as high as it.
+
+    In a number written in groups, each group may climb by itself.
+    """
+    joined = []
+    for line in lines:
+        row, left = np.mean([digit[ROW] for digit in line]), line[0][COLUMN]
+        best = 0.5 * height, None
+        for other in joined:
+            beside = 0 < left - other[-1][COLUMN] < 4 * height
+            down = abs(row - np.mean([digit[ROW] for digit in other]))
+            if beside and down < best[0]:
+                best = down, other
+        if best[1]:
+            best[1].extend(line)
+        else:
+            joined.append(line)
+    return joined

@@ -18,6 +18,7 @@ WEIGHTS = Path(__file__).parent / "finder.npy"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
+LARGE = 40  # pixels: where three digits of four are larger, no larger scale is looked at
 
 
 class Finder(nn.Module):
@@ -82,17 +83,20 @@ def load_finder():
 
 @torch.inference_mode()
 def look(finder, picture):
-    """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of two apart.
+    """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
 
-    Returns a list of (scale, maps, (height, width)): maps is a float32 array [6, rows, columns] as Finder gives it, the
-    first two as probabilities; the middle of row r lies at (2 r + 1 - PAD) / scale in the picture, and so do columns.
+    Returns a list of (scale, maps, (height, width)), the smallest scale first and the last one that at which digits are
+    large: maps is a float32 array [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of
+    row r lies at (2 r + 1 - PAD) / scale in the picture, and so do columns.
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
-    scale = 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0
+    scales = [1.0 if longer > 500 else 2.0 if longer > 60 else 3.0]
+    while round(longer * scales[-1]) > 48:
+        scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     looks = []
-    while True:
+    for scale in reversed(scales):
         size = [max(8, round(side * scale)) for side in (height, width)]
         x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
         right, bottom = (PAD + -side % 16 for side in (size[1], size[0]))
@@ -100,9 +104,10 @@ def look(finder, picture):
         maps = finder(x)[0]
         maps[:2] = maps[:2].sigmoid()
         looks.append((scale, maps.numpy(), (height, width)))
-        if max(size) <= 48:
-            return looks
-        scale /= 2
+        sizes = maps[2:4].amax(0)[(maps[0] > 0.4) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])].exp()
+        if len(sizes) and sizes.quantile(0.25) > LARGE:  # larger still, they would only be slower to look at
+            break
+    return looks
 
 
 if __name__ == "__main__":

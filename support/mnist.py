@@ -7,7 +7,6 @@ import urllib.request
 from contextlib import suppress
 
 import torch
-from torchvision.datasets import MNIST
 
 from support.errors import UserError
 from support.files import atomic_write
@@ -41,6 +40,8 @@ def _content(raw, name):
             if path.is_file():  # a pipe would be waited for
                 with opened(path, "rb") as file:
                     return _checked(file, name)
+    from torchvision.datasets import MNIST  # here, because it takes seconds, and is hardly ever needed
+
     reason = None
     for mirror in MNIST.mirrors:
         try:

@@ -4,10 +4,10 @@ import json
 import platform
 import sys
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 
 import numpy as np
 import torch
-import torchvision
 from filelock import FileLock, Timeout
 
 from support.errors import UserError, exit_code
@@ -35,7 +35,7 @@ def open_run(checkpoints, hyperparameters, model, optimizer, scheduler, precisio
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),
             "numpy": np.__version__,
         },
     }

@@ -25,6 +25,14 @@ def test_its_maps_lie_where_the_picture_does_at_every_scale(test_digits, shape):
             assert 2 * length >= max(8, round(side * scale)) + 2 * finder.PAD
 
 
+def test_large_digits_are_not_looked_at_closer_than_they_need(test_digits):
+    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+    model = finder.load_finder()
+    for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
+        page = make_page(np.random.default_rng(2), *digits, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
+        assert least <= finder.look(model, page.photo)[-1][0] <= most
+
+
 def test_what_it_should_say_has_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
     digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))

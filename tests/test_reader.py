@@ -101,7 +101,7 @@ def test_a_digit_seen_without_its_ink_at_one_scale_is_read_at_another(digits):
     page = make_page(np.random.default_rng(1), *digits, (300, 400), {}, 30, ("line", 2.5))
     looks = look(load_finder(), page.photo)
     count = sum(map(len, handwriting_digits.find_digits(page.photo, looks)))
-    for _, maps, _ in looks[1:]:
+    for _, maps, _ in looks[:-1]:
         maps[0] = maps[0] ** 0.01 * (maps[0] > 0.3)  # surer than the finest scale is
         maps[1] = 0
     assert sum(map(len, handwriting_digits.find_digits(page.photo, looks))) >= 0.9 * count > 10
@@ -117,15 +117,17 @@ def test_paper_without_ink_has_no_digits(logits_of):
             assert read(picture, logits_of).lines == []
 
 
-def row_of_digits(rng, images, gaps, size, hyphen=0):
-    """A picture of a row of digits of uneven heights with so many pixels after each, and a hyphen in the middle."""
+def row_of_digits(rng, images, gaps, size, hyphen=0, climb=0):
+    """A picture of a row of digits of uneven heights with so many pixels after each, and a hyphen in the middle. Each
+    half of it climbs by so many pixels a digit."""
     picture, left = np.full((140, 900, 3), 220, np.uint8), 20
     for number, gap in enumerate(gaps):
         if number == len(gaps) // 2:
             row, end = int(rng.integers(70, 100)), left - 2
             picture[row : row + 4, end - hyphen : end] = 40
         ink = written(rng, images[rng.integers(len(images))], size * np.exp(rng.normal(0, 0.1)), ("line", 4))
-        top = int(70 + rng.normal(0, 0.1) * size - ink.shape[0] / 2)
+        climbed = climb * (number % (len(gaps) // 2) - len(gaps) / 4)
+        top = int(70 - climbed + rng.normal(0, 0.1) * size - ink.shape[0] / 2)
         picture[top : top + ink.shape[0], left : left + ink.shape[1]] -= np.uint8(180 * ink[..., None])
         left += ink.shape[1] + gap
     return picture
@@ -138,13 +140,21 @@ def test_a_hyphen_close_to_a_digit_is_no_digit(digits):
         hyphen = int(rng.integers(12, 34))
         picture = row_of_digits(rng, digits[0], [8, 8, 8, hyphen + 5, 8, 8, 8, 0], 40, hyphen)
         extra += max(0, sum(map(len, handwriting_digits.find_digits(picture, look(finder, picture)))) - 8)
-    assert extra <= 1
+    assert extra <= 2
 
 
 def test_a_row_of_uneven_digits_with_a_wide_gap_is_one_line(digits):
     finder, lines = load_finder(), []
     for seed in range(40):
         picture = row_of_digits(np.random.default_rng(seed), digits[0], [8, 12, 300, 10, 15, 9], 50)
+        lines.append(len(handwriting_digits.find_digits(picture, look(finder, picture))))
+    assert lines.count(1) >= 36
+
+
+def test_groups_that_climb_side_by_side_are_one_line(digits):
+    finder, lines = load_finder(), []
+    for seed in range(40):
+        picture = row_of_digits(np.random.default_rng(seed), digits[0], [9, 9, 9, 9, 40] * 2, 40, climb=9)
         lines.append(len(handwriting_digits.find_digits(picture, look(finder, picture))))
     assert lines.count(1) >= 36
 
