@@ -34,7 +34,6 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "accuracy.csv"
 FIGURE = FOLDER / "accuracy.png"
 CHECKPOINTS = FOLDER / ".checkpoints"
-AVERAGED = "three epochs averaged"
 
 
 def squared_error(logits, labels):
@@ -177,7 +176,7 @@ def measure(row, seed):
         log = list(csv.DictReader(file))
     precision = json.loads((folder / "settings.json").read_text())["precision"]
     paths = list(epoch_files(folder).values())
-    tests = {row: 1, f"{row}, {AVERAGED}": 3} if row.startswith("held-out 20,000") else {row: 1}
+    tests = {row: 1, f"{row}, three epochs averaged": 3} if row.startswith("held-out 20,000") else {row: 1}
     results = []
     for (name, count), (epoch, entry) in itertools.product(tests.items(), enumerate(log)):
         model = averaged(paths[max(0, epoch + 1 - count) : epoch + 1])

@@ -4,10 +4,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from handwriting.finder import PAD
+from handwriting.finder import CERTAIN, PAD
 from handwriting.forms import form_of
 
-CERTAIN, DOUBTFUL = 0.4, 0.15  # how sure the finder has to be of a digit: anywhere; beside one, or alone on a picture
+DOUBTFUL = 0.15  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
@@ -160,10 +160,10 @@ def _joined(lines, height):
         row, left = np.mean([digit[ROW] for digit in line]), line[0][COLUMN]
         best = 0.5 * height, None
         for other in joined:
-            beside = 0 < left - other[-1][COLUMN] < 4 * height
-            down = abs(row - np.mean([digit[ROW] for digit in other]))
-            if beside and down < best[0]:
-                best = down, other
+            if 0 < left - other[-1][COLUMN] < 4 * height:
+                down = abs(row - np.mean([digit[ROW] for digit in other]))
+                if down < best[0]:
+                    best = down, other
         if best[1]:
             best[1].extend(line)
         else:

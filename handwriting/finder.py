@@ -18,6 +18,7 @@ WEIGHTS = Path(__file__).parent / "finder.npy"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
+CERTAIN = 0.4  # how sure the finder has to be of a digit anywhere
 LARGE = 40  # pixels: where three digits of four are larger, no larger scale is looked at
 
 
@@ -104,7 +105,7 @@ def look(finder, picture):
         maps = finder(x)[0]
         maps[:2] = maps[:2].sigmoid()
         looks.append((scale, maps.numpy(), (height, width)))
-        sizes = maps[2:4].amax(0)[(maps[0] > 0.4) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])].exp()
+        sizes = maps[2:4].amax(0)[(maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])].exp()
         if len(sizes) and sizes.quantile(0.25) > LARGE:  # larger still, they would only be slower to look at
             break
     return looks
