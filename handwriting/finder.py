@@ -93,7 +93,7 @@ def look(finder, picture):
     height, width = picture.shape[:2]
     longer = max(height, width)
     scales = [1.0 if longer > 500 else 2.0 if longer > 60 else 3.0]
-    while round(longer * scales[-1]) > 48:
+    while round(longer * scales[-1]) > 34:
         scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     looks = []
