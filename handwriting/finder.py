@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from support.files import atomic_write
 
@@ -79,7 +80,11 @@ def load_finder():
     finder = Finder()
     weights = {name: torch.from_numpy(record[name].astype(np.float32)) for name in record.dtype.names}
     finder.load_state_dict(weights, strict=False)  # without BatchNorm's counters
-    return finder.eval().to(memory_format=torch.channels_last)
+    finder.eval()
+    for layer in finder.modules():
+        if isinstance(layer, nn.Sequential) and isinstance(layer[1], nn.BatchNorm2d):
+            layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
+    return finder.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -95,11 +100,11 @@ def look(finder, picture):
     scales = [1.0 if longer > 500 else 2.0 if longer > 60 else 3.0]
     while round(longer * scales[-1]) > 34:
         scales.append(scales[-1] / 2**0.5)
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
     looks = []
     for scale in reversed(scales):
         size = [max(8, round(side * scale)) for side in (height, width)]
-        x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).float() / 255
         right, bottom = (PAD + -side % 16 for side in (size[1], size[0]))
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
         maps = finder(x)[0]

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from handwriting.finder import PAD, UNIT
 
-PATCH, MARGIN = 56, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
+PATCH, MARGIN = 48, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
 OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
 SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
 FILLED = 0.5  # of the height found: ink that is less high, as a hyphen's, is no digit
@@ -20,7 +20,7 @@ def form_of(image, look, digit, found):
     was found on the whole image: how sure, middle row and column, height and width in pixels, number of the look.
     """
     scale, maps, _ = look
-    _, row, column, digit_height, digit_width, _ = digit
+    _, row, column, digit_height, digit_width, _ = np.float32(digit).tolist()
     size = max(digit_height, digit_width)
     top, left = row - digit_height / 2, column - digit_width / 2
     bottom, right = row + digit_height / 2, column + digit_width / 2
@@ -36,10 +36,10 @@ def form_of(image, look, digit, found):
     ink, down, across = _sampled(maps, (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
     # Ink is the digit's whose centre is nearest to where the ink says that its own is.
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
-    near = found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1]
+    near = np.float32(found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1])
     distances = (y[..., None] - near[:, 1]) ** 2 + (x[..., None] - near[:, 2]) ** 2
     mine = (y - row) ** 2 + (x - column) ** 2
-    strokes = _strokes(patch, ink, (mine <= distances.min(-1) + 1e-6) & (mine < (OWN * size) ** 2))
+    strokes = _strokes(patch, ink, (mine <= distances.min(-1)) & (mine < (OWN * size) ** 2))
     mask = _without_specks(strokes > 0.3)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if mask.sum() < 8 or rows[-1] + 1 - rows[0] < FILLED * digit_height * height / (bottom - top):
@@ -72,8 +72,10 @@ def _strokes(patch, ink, own):
     free = ink < 0.15
     if free.sum() < 10:
         free = ink <= np.quantile(ink, 0.4)
-    weights = _blurred(free.astype(np.float32)) + 1e-4
-    paper = np.stack([_blurred(colour * free) for colour in np.moveaxis(patch, 2, 0)], axis=2) / weights[..., None]
+    paper = np.dstack([patch * free[..., None], free])
+    for _ in range(2):
+        paper = ndimage.uniform_filter(paper, (19, 19, 1))
+    paper = paper[..., :3] / (paper[..., 3:] + 1e-4)
     difference = patch - paper
     strong = ink > max(0.5, 0.7 * ink[own].max(initial=0))
     if not strong.any():
@@ -92,10 +94,6 @@ def _without_specks(mask):
     large = sizes >= SPECK * mask.sum()
     large[0] = False
     return large[parts]
-
-
-def _blurred(values):
-    return ndimage.uniform_filter(ndimage.uniform_filter(values, 19), 19)
 
 
 def _mnist_form(ink, mask):

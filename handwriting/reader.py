@@ -13,9 +13,10 @@ from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
-TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
+TURNED_DIGITS, TURNED_SURER = 8, 1.1  # a page is turned for so many digits, so much surer,
 TURNED_SURE = 0.3  # most of them at least so sure,
-SURE_ENOUGH = 0.43  # if they are not as sure as this upright
+UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
+FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
 
 
 @dataclass
@@ -56,7 +57,7 @@ def read(picture, logits_of, is_upright=False):
         return Reading(_answered(found, logits_of)[0])
     lines, sure = _read_upright(picture, logits_of)
     turns = 0
-    if not is_upright and max(picture.shape) >= TURNED_SIDE and len(sure) and sure.mean() < SURE_ENOUGH:
+    if not is_upright and max(picture.shape) >= TURNED_SIDE and len(sure) and _may_be_turned(lines, sure, logits_of):
         turns = _turns(picture, lines, logits_of)
     if turns:
         lines, _ = _read_upright(np.ascontiguousarray(np.rot90(picture, -turns)), logits_of)
@@ -67,6 +68,16 @@ def read(picture, logits_of, is_upright=False):
             side = height if quarter % 2 else width
             digit.box = side - right, top, side - left, bottom
     return Reading(lines, 90 * turns)
+
+
+def _may_be_turned(lines, sure, logits_of):
+    """Whether a page is unsure, and its digits' forms, turned by themselves, are read about as surely as they stand."""
+    if not UNSURE < sure.mean() < SURE:
+        return sure.mean() <= UNSURE
+    forms = np.stack([digit.form for line in lines for digit in line])
+    forms = forms[:: -(-len(forms) // FORMS)]
+    upright, *turned = (_sure(_probabilities(np.rot90(forms, -q, axes=(1, 2)), logits_of)).mean() for q in range(4))
+    return max(turned) > FORMS_SURE * upright
 
 
 def _turns(picture, lines, logits_of):
@@ -104,12 +115,20 @@ def _answered(found, logits_of):
     forms = [form for line in found for _, form, _ in line]
     if not forms:
         return [], np.zeros(0)
-    probabilities = logits_of(torch.from_numpy(np.stack(forms)).unsqueeze(1)).float().softmax(1).cpu().numpy()
+    probabilities = _probabilities(np.stack(forms), logits_of)
     each = iter(probabilities)
     lines = [[Digit(box, form, next(each)) for box, form, _ in line] for line in found]
     sure = np.array([sure for line in found for _, _, sure in line])
-    # Upside down, digits are found as surely but not read as surely.
-    return lines, sure * probabilities.max(1) ** 6
+    return lines, sure * _sure(probabilities)
+
+
+def _probabilities(forms, logits_of):
+    return logits_of(torch.from_numpy(forms.copy()).unsqueeze(1)).float().softmax(1).cpu().numpy()
+
+
+def _sure(probabilities):
+    """How sure the network is of each digit: upside down, they are found as surely but not read as surely."""
+    return probabilities.max(1) ** 6
 
 
 def _is_mnists(picture):

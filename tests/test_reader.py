@@ -10,6 +10,7 @@ from PIL import Image
 import train
 from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting import digits as handwriting_digits
+from handwriting import reader
 from handwriting.finder import load_finder, look
 from handwriting.pages import make_page
 from handwriting.pens import written
@@ -95,6 +96,15 @@ def test_boxes_lie_on_the_digits_also_where_the_page_had_to_be_turned(digits, lo
         ]
         distances = np.linalg.norm(places[:, None] - np.array(found), axis=2).min(1)
         assert (distances < 5).mean() > 0.9
+
+
+def test_an_upright_page_of_unsure_digits_is_hardly_ever_tried_the_other_ways_up(digits, logits_of, monkeypatch):
+    tried = []
+    monkeypatch.setattr(reader, "_turns", lambda *_: tried.append(1) or 0)
+    for kind in ("squared paper", "pencil"):
+        for photo, _ in pages_of(kind, *digits, 6):
+            read(photo, logits_of)
+    assert len(tried) <= 2  # of 12, each of which takes more than twice as long
 
 
 def test_a_digit_seen_without_its_ink_at_one_scale_is_read_at_another(digits):
