@@ -13,7 +13,7 @@ from handwriting.finder import load_finder, look
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
-TURNED_DIGITS, TURNED_SURER = 8, 1.1  # a page is turned for so many digits, so much surer,
+TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
 TURNED_SURE = 0.3  # most of them at least so sure,
 UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
 FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
