@@ -275,7 +275,7 @@ def main():
         EXAMPLES: ({}, EXAMPLES),
     } | {f"without: {change}": (REPORT_RECIPE, change) for change in changes}
     times, reports, ratios, memory, by_size = {}, [], {}, {}, {}
-    limits = [floor(device, precision)]  # and again at the end: the machine may be busy with something else
+    limit = floor(device, precision)  # and again at the end: the machine may be busy with something else
     bar = tqdm(total=len(ways) + 2 + len(BATCH_SIZES), disable=None, leave=False)
     with bar, tempfile.TemporaryDirectory() as folder:
         trained = Path(folder) / "trained.pt"
@@ -327,7 +327,7 @@ def main():
     for way, seconds in times.items():
         ratio = ratios.get(way, 1)
         print(f"| {way} | {seconds * 1e3:.1f} | {seconds * STEPS_PER_EPOCH:.1f} | {ratio:.2f} | {memory[way]:.2f} |")
-    least, words = min([*limits, floor(device, precision)])
+    least, words = min(limit, floor(device, precision))
     print(f"| the machine's limit: {words} | {least * 1e3:.1f} | {least * STEPS_PER_EPOCH:.1f} | | |\n")
     for way in list(ways)[:2]:
         print(f"{way}: {times[way] / least:.2f} times this limit")

@@ -75,7 +75,7 @@ def save_weights(finder):
 
 
 def load_finder():
-    """The trained Finder of finder.npy, on the CPU, in eval mode."""
+    """The trained Finder of finder.npy, on the CPU, only to be used: its BatchNorm is folded into its convolutions."""
     record = np.load(WEIGHTS, allow_pickle=False)
     finder = Finder()
     weights = {name: torch.from_numpy(record[name].astype(np.float32)) for name in record.dtype.names}

@@ -20,6 +20,7 @@ def form_of(image, look, digit, found):
     was found on the whole image: how sure, middle row and column, height and width in pixels, number of the look.
     """
     scale, maps, _ = look
+    # In float32, as what is near: else rounding puts another digit nearer than this one to itself.
     _, row, column, digit_height, digit_width, _ = np.float32(digit).tolist()
     size = max(digit_height, digit_width)
     top, left = row - digit_height / 2, column - digit_width / 2

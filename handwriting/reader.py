@@ -14,7 +14,7 @@ from handwriting.finder import load_finder, look
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
 TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
-TURNED_SURE = 0.3  # most of them at least so sure,
+TURNED_SURE = 0.3  # most of them at least so sure
 UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
 FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
 
@@ -74,9 +74,11 @@ def _may_be_turned(lines, sure, logits_of):
     """Whether a page is unsure, and its digits' forms, turned by themselves, are read about as surely as they stand."""
     if not UNSURE < sure.mean() < SURE:
         return sure.mean() <= UNSURE
-    forms = np.stack([digit.form for line in lines for digit in line])
-    forms = forms[:: -(-len(forms) // FORMS)]
-    upright, *turned = (_sure(_probabilities(np.rot90(forms, -q, axes=(1, 2)), logits_of)).mean() for q in range(4))
+    digits = [digit for line in lines for digit in line]
+    digits = digits[:: -(-len(digits) // FORMS)]
+    forms = np.stack([digit.form for digit in digits])
+    upright = _sure(np.stack([digit.probabilities for digit in digits])).mean()
+    turned = (_sure(_probabilities(np.rot90(forms, -q, axes=(1, 2)), logits_of)).mean() for q in (1, 2, 3))
     return max(turned) > FORMS_SURE * upright
 
 
@@ -123,7 +125,7 @@ def _answered(found, logits_of):
 
 
 def _probabilities(forms, logits_of):
-    return logits_of(torch.from_numpy(forms.copy()).unsqueeze(1)).float().softmax(1).cpu().numpy()
+    return logits_of(torch.from_numpy(np.ascontiguousarray(forms)).unsqueeze(1)).float().softmax(1).cpu().numpy()
 
 
 def _sure(probabilities):
