@@ -20,7 +20,7 @@ WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
 CERTAIN = 0.4  # how sure the finder has to be of a digit anywhere
-LARGE = 40  # pixels: where three digits of four are larger, no larger scale is looked at
+LARGE, SURE = 28, 0.6  # pixels: where three digits of four are larger, and half surer, no larger scale is looked at
 
 
 class Finder(nn.Module):
@@ -110,9 +110,11 @@ def look(finder, picture):
         maps = finder(x)[0]
         maps[:2] = maps[:2].sigmoid()
         looks.append((scale, maps.numpy(), (height, width)))
-        sizes = maps[2:4].amax(0)[(maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])].exp()
-        if len(sizes) and sizes.quantile(0.25) > LARGE:  # larger still, they would only be slower to look at
-            break
+        centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
+        if centres.any():
+            sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()
+            if sizes.quantile(0.25) > LARGE and sure.median() > SURE:  # from afar, a group may look like a large digit
+                break
     return looks
 
 

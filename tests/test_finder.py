@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.handwriting import pages_of
 from handwriting import finder, learning
 from handwriting.pages import make_page
 
@@ -31,6 +32,14 @@ def test_large_digits_are_not_looked_at_closer_than_they_need(test_digits):
     for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
         page = make_page(np.random.default_rng(2), *digits, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
         assert least <= finder.look(model, page.photo)[-1][0] <= most
+
+
+def test_small_digits_that_look_like_a_large_one_from_afar_are_looked_at_in_the_pictures_own_pixels(test_digits):
+    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+    model = finder.load_finder()
+    for row in ("ruled paper", "pencil"):
+        for photo, _ in pages_of(row, *digits):
+            assert finder.look(model, photo)[-1][0] == 1
 
 
 def test_what_it_should_say_has_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
