@@ -11,6 +11,7 @@ DOUBTFUL = 0.15  # how sure the finder has to be of a digit beside one that is c
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
+LEVEL = 4  # in heights, squared: so much speaks for level rows before any pair of digits tells of their slope
 MOST = 1000  # digits on a picture
 SURE, ROW, COLUMN, HEIGHT, WIDTH, SCALE = range(6)  # what a found digit is: a row of these numbers
 
@@ -130,7 +131,7 @@ def _lines(digits):
     slope = 0
     for reach in (4, 8, 16):  # in heights: what is near is surely in one line, what is far tells more of its slope
         beside = (across > 0) & (across < reach * height) & (np.abs(down - slope * across) < 0.6 * height)
-        slope = (down * across)[beside].sum() / max(1, (across[beside] ** 2).sum())
+        slope = (down * across)[beside].sum() / (LEVEL * height**2 + (across[beside] ** 2).sum())
     lines = []
     for digit in digits[np.argsort(digits[:, COLUMN])]:
         best = None
