@@ -38,9 +38,9 @@ def form_of(image, look, digit, found):
     # Ink is the digit's whose centre is nearest to where the ink says that its own is.
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
     near = np.float32(found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1])
-    distances = (y[..., None] - near[:, 1]) ** 2 + (x[..., None] - near[:, 2]) ** 2
+    distances = (y - near[:, 1, None, None]) ** 2 + (x - near[:, 2, None, None]) ** 2
     mine = (y - row) ** 2 + (x - column) ** 2
-    strokes = _strokes(patch, ink, (mine <= distances.min(-1)) & (mine < (OWN * size) ** 2))
+    strokes = _strokes(patch, ink, (mine <= distances.min(0)) & (mine < (OWN * size) ** 2))
     mask = _without_specks(strokes > 0.3)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if mask.sum() < 8 or rows[-1] + 1 - rows[0] < FILLED * digit_height * height / (bottom - top):
