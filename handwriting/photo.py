@@ -64,12 +64,14 @@ def _at_most(image, side):
 
 def _rgb(image):
     """An image of mode F, RGBA or RGB as a uint8 array [height, width, 3]."""
+    if image.mode == "RGB":
+        return np.array(image)
     values = np.asarray(image, dtype=np.float32)
     if image.mode == "F":
         values = np.nan_to_num(values, posinf=0, neginf=0)
         values = values * (255 / (65535 if values.max() > 255 else 255 if values.max() > 1 else 1))
         values = np.repeat(values[..., None], 3, axis=2)
-    elif image.mode == "RGBA":
+    else:
         values, alpha = values[..., :3], values[..., 3:] / 255
         seen = alpha[..., 0] > 0.5
         paper = 255 if not seen.any() or values[seen].mean() < 128 else 0  # dark ink was drawn on light, light on dark
