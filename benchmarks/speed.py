@@ -133,7 +133,7 @@ def steps_of_train(device, undone=None, trained=None):
 def save_trained(path):
     """Train by the report's recipe, with denormals, and save network and optimizer; to be run in its own process.
 
-    Denormals come with steps, however small: small batches take a third of the time.
+    Denormals come with steps, however small: small batches take less time.
     """
     with mock.patch.multiple(train, BATCH_SIZE=16, **REPORT_RECIPE):
         torch.manual_seed(0)
