@@ -64,6 +64,8 @@ def _at_most(image, side):
 
 def _rgb(image):
     """An image of mode F, RGBA or RGB as a uint8 array [height, width, 3]."""
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):  # as browsers save drawings
+        image = image.convert("RGB")
     if image.mode == "RGB":
         return np.array(image)
     values = np.asarray(image, dtype=np.float32)

@@ -37,6 +37,7 @@ def variants(seven):
         ("cmyk.jpg", seven.convert("CMYK"), {}),
         ("sixteen.png", Image.fromarray(np.asarray(seven).astype(np.uint16) * 257), {}),
         ("float.tif", Image.fromarray(np.asarray(seven).astype(np.float32) / 255), {}),
+        ("opaque.png", seven.convert("RGBA"), {}),
         ("ink-on-nothing.png", clear, {}),
         ("chalk-on-nothing.png", chalk, {}),
         ("turned.jpg", seven.transpose(Image.Transpose.ROTATE_90), {"exif": turned}),
