@@ -88,16 +88,17 @@ def load_finder():
 
 
 @torch.inference_mode()
-def look(finder, picture):
+def look(finder, picture, largest=3.0, large=LARGE):
     """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
 
+    largest: a scale that is not exceeded; large: the size in pixels, at a scale, of digits that need no larger scale.
     Returns a list of (scale, maps, (height, width)), the smallest scale first and the last one that at which digits are
     large: maps is a float32 array [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of
     row r lies at (2 r + 1 - PAD) / scale in the picture, and so do columns.
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
-    scales = [1.0 if longer > 500 else 2.0 if longer > 60 else 3.0]
+    scales = [min(largest, 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0)]
     while round(longer * scales[-1]) > 34:
         scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
@@ -113,7 +114,7 @@ def look(finder, picture):
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()
-            if sizes.quantile(0.25) > LARGE and sure.median() > SURE:  # from afar, a group may look like a large digit
+            if sizes.quantile(0.25) > large and sure.median() > SURE:  # from afar, a group may look like a large digit
                 break
     return looks
 

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from handwriting.photo import load_photo
-from handwriting.reader import read
+from handwriting.reader import read, read_drawing
 from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
@@ -48,7 +48,7 @@ def make_app(logits_of):
     worker = ThreadPoolExecutor(1)
     stroke = np.full((360, 480, 3), 255, np.uint8)
     stroke[100:260, 230:250] = 0
-    worker.submit(read, stroke, logits_of)  # the first reading is slow: here nobody waits for it
+    worker.submit(read_drawing, stroke, logits_of)  # the first reading is slow: here nobody waits for it
 
     app.add_url_rule("/", "page", lambda: page)
 
@@ -89,10 +89,10 @@ def _hash_of(tag, page):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _answer(file, logits_of, is_upright):
+def _answer(file, logits_of, is_drawn):
     """What POST /read answers, as a dict, to a picture in a binary file."""
     picture = load_photo(file, "This file")
-    reading = read(picture, logits_of, is_upright)
+    reading = (read_drawing if is_drawn else read)(picture, logits_of)
     keys = ("box", "form", "probabilities")
     lines = [[{key: np.ravel(vars(digit)[key]).tolist() for key in keys} for digit in line] for line in reading.lines]
     return {"width": picture.shape[1], "height": picture.shape[0], "turned": reading.turned, "lines": lines}

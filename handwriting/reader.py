@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from handwriting.digits import find_digits
@@ -17,6 +17,8 @@ TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so
 TURNED_SURE = 0.3  # most of them at least so sure
 UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
 FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
+DRAWN = 0.5, 20  # a drawing's largest scale: written with its pen no digit is small; and what is large there, in pixels
+DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 
 
 @dataclass
@@ -46,18 +48,18 @@ def _finder():
     return load_finder()
 
 
-def read(picture, logits_of, is_upright=False):
+def read(picture, logits_of):
     """Read a picture, as a Reading.
 
     picture: uint8 array [height, width, 3], RGB, each side at least 8. logits_of: a function from digits, a uint8
-    tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10]. is_upright: whether that is known.
+    tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
     """
     if _is_mnists(picture):
         found = [[((0, 0, 28, 28), picture[..., 0], 1.0)]]
         return Reading(_answered(found, logits_of)[0])
     lines, sure = _read_upright(picture, logits_of)
     turns = 0
-    if not is_upright and max(picture.shape) >= TURNED_SIDE and len(sure) and _may_be_turned(lines, sure, logits_of):
+    if max(picture.shape) >= TURNED_SIDE and len(sure) and _may_be_turned(lines, sure, logits_of):
         turns = _turns(picture, lines, logits_of)
     if turns:
         lines, _ = _read_upright(np.ascontiguousarray(np.rot90(picture, -turns)), logits_of)
@@ -68,6 +70,20 @@ def read(picture, logits_of, is_upright=False):
             side = height if quarter % 2 else width
             digit.box = side - right, top, side - left, bottom
     return Reading(lines, 90 * turns)
+
+
+def read_drawing(picture, logits_of):
+    """Read what was drawn upright on white with the page's pen, as a Reading; else as read, but sooner."""
+    ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
+    if not ink:
+        return Reading([])
+    left, top = (max(0, side - DRAWN_MARGIN) for side in ink[:2])
+    right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
+    part = np.ascontiguousarray(picture[top:bottom, left:right])
+    lines, _ = _answered(find_digits(part, look(_finder(), part, *DRAWN)), logits_of)
+    for digit in (digit for line in lines for digit in line):
+        digit.box = tuple(np.add(digit.box, (top, left, top, left)))
+    return Reading(lines)
 
 
 def _may_be_turned(lines, sure, logits_of):

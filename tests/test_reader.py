@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from strokes import strokes_of
 
 import train
 from benchmarks.handwriting import ROWS, measure, pages_of
@@ -14,7 +15,7 @@ from handwriting import reader
 from handwriting.finder import load_finder, look
 from handwriting.pages import make_page
 from handwriting.pens import written
-from handwriting.reader import read
+from handwriting.reader import read, read_drawing
 from Model import load_parameters
 from support.predicting import predict
 from support.runs import best_epoch
@@ -194,6 +195,33 @@ def test_the_work_on_a_picture_of_ten_thousand_specks_is_bounded(logits_of):
 
     read(picture, counted)
     assert sum(asked) <= 4 * handwriting_digits.MOST
+
+
+def test_a_drawing_is_read_where_it_lies_and_looked_at_little(digits, logits_of, monkeypatch):
+    looked = []
+
+    def noted(*arguments):
+        looks = look(*arguments)
+        looked.append(sum(4 * maps[0].size for _, maps, _ in looks))
+        return looks
+
+    monkeypatch.setattr(reader, "look", noted)
+    right = 0
+    for number, (digit, label) in enumerate(zip(digits[0][:50], digits[1][:50], strict=True)):
+        sheet = Image.new("RGB", (520, 390), "white")
+        left, top, scale = np.random.default_rng(number).uniform((0, 0, 5), (200, 80, 11))
+        points = [[(left + scale * x, top + scale * y) for x, y in stroke] for stroke in strokes_of(digit)]
+        for stroke in points:
+            ImageDraw.Draw(sheet).line(stroke, "black", 18, "curve")
+        reading = read_drawing(np.asarray(sheet), logits_of)
+        if text(reading) == [str(label)]:
+            right += 1
+            around = np.array(sum(points, []))[:, ::-1]
+            edges = np.ravel([around.min(0) - 9, around.max(0) + 9])
+            assert reading.lines[0][0].box == pytest.approx(edges, abs=0.2 * max(edges[2:] - edges[:2]))
+    assert right >= 48
+    assert max(looked) <= 60_000  # pixels; in all of a sheet, at scales up to its own pixels, there are 540,000
+    assert read_drawing(np.full((390, 520, 3), 255, np.uint8), logits_of).lines == []
 
 
 def test_reading_does_not_depend_on_what_was_read_before(digits, logits_of):
