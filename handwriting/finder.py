@@ -99,7 +99,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
     height, width = picture.shape[:2]
     longer = max(height, width)
     scales = [min(largest, 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0)]
-    while round(longer * scales[-1]) > 34:
+    while round(height * scales[-1]) > 34:  # no digit is higher than the picture
         scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
     looks = []
