@@ -17,7 +17,7 @@ TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so
 TURNED_SURE = 0.3  # most of them at least so sure
 UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
 FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
-DRAWN = 0.5, 20  # a drawing's largest scale: written with its pen no digit is small; and what is large there, in pixels
+DRAWN = 0.5, 20  # a drawing's largest scale, for its pen writes no small digits, and what is large there, in pixels
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 
 
