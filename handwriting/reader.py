@@ -73,7 +73,10 @@ def read(picture, logits_of):
 
 
 def read_drawing(picture, logits_of):
-    """Read what was drawn upright on white with the page's pen, as a Reading; else as read, but sooner."""
+    """Read what was drawn with the page's pen, upright and on white, as a Reading: as read, but sooner.
+
+    picture: uint8 array [height, width, 3], RGB, where the pen is about 18 pixels wide. logits_of: as read takes it.
+    """
     ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
     if not ink:
         return Reading([])
