@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from handwriting.images import read_images
+from handwriting.results import read_images
 from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv

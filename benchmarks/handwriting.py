@@ -12,8 +12,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
-from handwriting.pages import make_page
 from handwriting.reader import read
+from handwriting.training.pages import make_page
 from Model import load_parameters
 from support import device as devices
 from support.predicting import predict
@@ -89,7 +89,7 @@ def measure(pages, logits_of):
         start = time.perf_counter()
         reading = read(photo, logits_of)
         seconds += time.perf_counter() - start
-        found = ["".join(str(digit.answer) for digit in line) for line in reading.lines]
+        found = [line.text.replace(" ", "") for line in reading.lines]
         count = len("".join(written))
         digits += count
         right += max(0, count - wrong("".join(written), "".join(found)))

@@ -1,8 +1,8 @@
 """The finder: a small network that sees where digits are on a picture, and which ink is whose.
 
-python -m handwriting.finder trains it on pages made of MNIST's training digits and writes finder.npy; run again after
-an interruption, it goes on. After Zhou et al., "Objects as Points", 2019 (a map of centres, and sizes read
-off there), with a vote of each pixel for its digit's centre as in Cheng et al., "Panoptic-DeepLab", 2020.
+python -m handwriting.training trains it on pages made of MNIST's training digits. After Zhou et al., "Objects as
+Points", 2019 (a map of centres, and sizes read off there), with a vote of each pixel for its digit's centre as in
+Cheng et al., "Panoptic-DeepLab", 2020.
 """
 
 from pathlib import Path
@@ -117,9 +117,3 @@ def look(finder, picture, largest=3.0, large=LARGE):
             if sizes.quantile(0.25) > large and sure.median() > SURE:  # from afar, a group may look like a large digit
                 break
     return looks
-
-
-if __name__ == "__main__":
-    from handwriting.learning import learn
-
-    learn()

@@ -94,7 +94,9 @@ def _answer(file, logits_of, is_drawn):
     picture = load_photo(file, "This file")
     reading = (read_drawing if is_drawn else read)(picture, logits_of)
     keys = ("box", "form", "probabilities")
-    lines = [[{key: np.ravel(vars(digit)[key]).tolist() for key in keys} for digit in line] for line in reading.lines]
+    lines = [
+        [{key: np.ravel(vars(digit)[key]).tolist() for key in keys} for digit in line.digits] for line in reading.lines
+    ]
     return {"width": picture.shape[1], "height": picture.shape[0], "turned": reading.turned, "lines": lines}
 
 

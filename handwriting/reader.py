@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from handwriting.digits import find_digits
 from handwriting.finder import load_finder, look
+from handwriting.lines import find_digits
 
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
 TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
@@ -19,6 +19,8 @@ UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other
 FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
 DRAWN = 0.5, 20  # a drawing's largest scale, for its pen writes no small digits, and what is large there, in pixels
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
+UNSURE_BELOW = 0.5  # answers with a lower certainty are marked as unsure
+NUMBER_GAP = 0.75  # of the median height of a line's digits: a wider gap parts two numbers
 
 
 @dataclass
@@ -27,20 +29,64 @@ class Digit:
 
     box: tuple  # top, left, bottom, right: floats, in the picture's pixels
     form: np.ndarray  # uint8 [28, 28], ink bright on black, as MNIST has it
-    probabilities: np.ndarray  # float32 [10]
+    probabilities: np.ndarray  # float32 [10]: the chance that this is a 0, a 1, ...; together, that it is a digit
 
     @property
     def answer(self):
         """The most probable digit, 0 to 9."""
         return int(self.probabilities.argmax())
 
+    @property
+    def certainty(self):
+        """The chance that this is a digit, and the answer."""
+        return float(self.probabilities.max())
+
+    @property
+    def second(self):
+        """The second most probable digit, 0 to 9."""
+        return int(self.probabilities.argsort()[-2])
+
+    @property
+    def unsure(self):
+        """Whether the answer is less than 50 % sure."""
+        return self.certainty < UNSURE_BELOW
+
+
+@dataclass
+class Line:
+    """A line of digits, from left to right."""
+
+    digits: list  # of Digit
+
+    @property
+    def numbers(self):
+        """The line's numbers, a list of lists of Digit: digits further apart than a digit is wide are parted."""
+        heights = [digit.box[2] - digit.box[0] for digit in self.digits]
+        wide = NUMBER_GAP * np.median(heights)
+        numbers = [[self.digits[0]]]
+        for last, digit in zip(self.digits, self.digits[1:], strict=False):
+            if digit.box[1] - last.box[3] > wide:
+                numbers.append([])
+            numbers[-1].append(digit)
+        return numbers
+
+    @property
+    def text(self):
+        """The line's answers, such as "2102", with a space between numbers."""
+        return " ".join("".join(str(digit.answer) for digit in number) for number in self.numbers)
+
 
 @dataclass
 class Reading:
     """What is written on a picture."""
 
-    lines: list  # of lists of Digit: lines from top to bottom, digits from left to right; empty where there are none
-    turned: int = 0  # degrees, clockwise, by which the picture had to be turned to be read: 0, 90, 180 or 270
+    lines: list  # of Line, from top to bottom; empty where there are no digits
+    turned: int = 0  # degrees, clockwise, by which the picture had to be turned to be read, 0 to 359
+
+    @property
+    def digits(self):
+        """All digits, in reading order."""
+        return [digit for line in self.lines for digit in line.digits]
 
 
 @functools.cache
@@ -64,7 +110,7 @@ def read(picture, logits_of):
     if turns:
         lines, _ = _read_upright(np.ascontiguousarray(np.rot90(picture, -turns)), logits_of)
     height, width = picture.shape[:2]
-    for digit in (digit for line in lines for digit in line):
+    for digit in (digit for line in lines for digit in line.digits):
         for quarter in range(turns, 0, -1):
             top, left, bottom, right = digit.box
             side = height if quarter % 2 else width
@@ -84,7 +130,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     lines, _ = _answered(find_digits(part, look(_finder(), part, *DRAWN)), logits_of)
-    for digit in (digit for line in lines for digit in line):
+    for digit in (digit for line in lines for digit in line.digits):
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
     return Reading(lines)
 
@@ -93,7 +139,7 @@ def _may_be_turned(lines, sure, logits_of):
     """Whether a page is unsure, and its digits' forms, turned by themselves, are read about as surely as they stand."""
     if not UNSURE < sure.mean() < SURE:
         return sure.mean() <= UNSURE
-    digits = [digit for line in lines for digit in line]
+    digits = [digit for line in lines for digit in line.digits]
     digits = digits[:: -(-len(digits) // FORMS)]
     forms = np.stack([digit.form for digit in digits])
     upright = _sure(np.stack([digit.probabilities for digit in digits])).mean()
@@ -106,7 +152,7 @@ def _turns(picture, lines, logits_of):
 
     Looked at is a part around the middle digit, so small that its digits can just be read: that does not take long.
     """
-    boxes = np.array([digit.box for line in lines for digit in line])
+    boxes = np.array([digit.box for line in lines for digit in line.digits])
     digits_size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
     if len(boxes) < TURNED_DIGITS / 2:  # what was found may not be digits at all
         digits_size = max(picture.shape) * TURNED_SIZE / TURNED_PART
@@ -138,7 +184,7 @@ def _answered(found, logits_of):
         return [], np.zeros(0)
     probabilities = _probabilities(np.stack(forms), logits_of)
     each = iter(probabilities)
-    lines = [[Digit(box, form, next(each)) for box, form, _ in line] for line in found]
+    lines = [Line([Digit(box, form, next(each)) for box, form, _ in line]) for line in found]
     sure = np.array([sure for line in found for _, _, sure in line])
     return lines, sure * _sure(probabilities)
 

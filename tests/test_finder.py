@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.handwriting import pages_of
-from handwriting import finder, learning
-from handwriting.pages import make_page
+from handwriting import finder
+from handwriting.training import learning
+from handwriting.training.pages import make_page
 
 
 def test_its_weights_are_small_and_read_without_pickle():

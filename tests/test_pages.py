@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from handwriting.pages import KINDS, make_page
-from handwriting.pens import written
+from handwriting.training.pages import KINDS, make_page
+from handwriting.training.pens import written
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from strokes import strokes_of
 
 import train
 from benchmarks.handwriting import ROWS, measure, pages_of
-from handwriting import digits as handwriting_digits
+from handwriting import lines as handwriting_lines
 from handwriting import reader
 from handwriting.finder import load_finder, look
-from handwriting.pages import make_page
-from handwriting.pens import written
 from handwriting.reader import read, read_drawing
+from handwriting.training.pages import make_page
+from handwriting.training.pens import written
 from Model import load_parameters
 from support.predicting import predict
 from support.runs import best_epoch
@@ -34,12 +34,12 @@ def digits(test_digits):
 
 
 def text(reading):
-    return ["".join(str(digit.answer) for digit in line) for line in reading.lines]
+    return [line.text.replace(" ", "") for line in reading.lines]
 
 
 def test_a_digit_in_mnists_form_stays_as_it_is(digits, logits_of):
     for digit in digits[0][:200]:
-        [[found]] = read(np.repeat(digit[..., None], 3, axis=2), logits_of).lines
+        [found] = read(np.repeat(digit[..., None], 3, axis=2), logits_of).digits
         assert np.array_equal(found.form, digit)
 
 
@@ -93,7 +93,7 @@ def test_boxes_lie_on_the_digits_also_where_the_page_had_to_be_turned(digits, lo
         assert reading.turned == 90 * turns
         found = [
             ((top + bottom) / 2, (left + right) / 2)
-            for top, left, bottom, right in (digit.box for line in reading.lines for digit in line)
+            for top, left, bottom, right in (digit.box for digit in reading.digits)
         ]
         distances = np.linalg.norm(places[:, None] - np.array(found), axis=2).min(1)
         assert (distances < 5).mean() > 0.9
@@ -111,11 +111,11 @@ def test_an_upright_page_of_unsure_digits_is_hardly_ever_tried_the_other_ways_up
 def test_a_digit_seen_without_its_ink_at_one_scale_is_read_at_another(digits):
     page = make_page(np.random.default_rng(1), *digits, (300, 400), {}, 30, ("line", 2.5))
     looks = look(load_finder(), page.photo)
-    count = sum(map(len, handwriting_digits.find_digits(page.photo, looks)))
+    count = sum(map(len, handwriting_lines.find_digits(page.photo, looks)))
     for _, maps, _ in looks[:-1]:
         maps[0] = maps[0] ** 0.01 * (maps[0] > 0.3)  # surer than the finest scale is
         maps[1] = 0
-    assert sum(map(len, handwriting_digits.find_digits(page.photo, looks))) >= 0.9 * count > 10
+    assert sum(map(len, handwriting_lines.find_digits(page.photo, looks))) >= 0.9 * count > 10
 
 
 def test_paper_without_ink_has_no_digits(logits_of):
@@ -150,7 +150,7 @@ def test_a_hyphen_close_to_a_digit_is_no_digit(digits):
         rng = np.random.default_rng(seed)
         hyphen = int(rng.integers(12, 34))
         picture = row_of_digits(rng, digits[0], [8, 8, 8, hyphen + 5, 8, 8, 8, 0], 40, hyphen)
-        extra += max(0, sum(map(len, handwriting_digits.find_digits(picture, look(finder, picture)))) - 8)
+        extra += max(0, sum(map(len, handwriting_lines.find_digits(picture, look(finder, picture)))) - 8)
     assert extra <= 2
 
 
@@ -158,7 +158,7 @@ def test_a_row_of_uneven_digits_with_a_wide_gap_is_one_line(digits):
     finder, lines = load_finder(), []
     for seed in range(80):
         picture = row_of_digits(np.random.default_rng(seed), digits[0], [8, 12, 300, 10, 15, 9], 50)
-        lines.append(len(handwriting_digits.find_digits(picture, look(finder, picture))))
+        lines.append(len(handwriting_lines.find_digits(picture, look(finder, picture))))
     assert lines.count(1) >= 78
 
 
@@ -166,7 +166,7 @@ def test_groups_that_climb_side_by_side_are_one_line(digits):
     finder, lines = load_finder(), []
     for seed in range(40):
         picture = row_of_digits(np.random.default_rng(seed), digits[0], [9, 9, 9, 9, 40] * 2, 40, climb=9)
-        lines.append(len(handwriting_digits.find_digits(picture, look(finder, picture))))
+        lines.append(len(handwriting_lines.find_digits(picture, look(finder, picture))))
     assert lines.count(1) >= 36
 
 
@@ -175,10 +175,7 @@ def test_dirt_alone_is_no_digits(digits, logits_of):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         page = make_page(rng, *digits, (300, 400), {"scattered": 1, "specks": 1, "scribbles": 1, "table": 1}, 30)
-        found += abs(
-            len([d for line in read(page.photo, logits_of).lines for d in line])
-            - sum(d.seen > 0.8 for d in page.digits)
-        )
+        found += abs(len(read(page.photo, logits_of).digits) - sum(d.seen > 0.8 for d in page.digits))
     assert found <= 10  # of the scribbles and the table, on five pages
 
 
@@ -194,7 +191,7 @@ def test_the_work_on_a_picture_of_ten_thousand_specks_is_bounded(logits_of):
         return logits_of(forms)
 
     read(picture, counted)
-    assert sum(asked) <= 4 * handwriting_digits.MOST
+    assert sum(asked) <= 4 * handwriting_lines.MOST
 
 
 def test_a_drawing_is_read_where_it_lies_and_looked_at_little(digits, logits_of, monkeypatch):
@@ -218,7 +215,7 @@ def test_a_drawing_is_read_where_it_lies_and_looked_at_little(digits, logits_of,
             right += 1
             around = np.array(sum(points, []))[:, ::-1]
             edges = np.ravel([around.min(0) - 9, around.max(0) + 9])
-            assert reading.lines[0][0].box == pytest.approx(edges, abs=0.2 * max(edges[2:] - edges[:2]))
+            assert reading.digits[0].box == pytest.approx(edges, abs=0.2 * max(edges[2:] - edges[:2]))
     assert right >= 48
     assert max(looked) <= 60_000  # pixels; in all of a sheet, at scales up to its own pixels, there are 540,000
     assert read_drawing(np.full((390, 520, 3), 255, np.uint8), logits_of).lines == []

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handwriting import images as handwriting_images
-from handwriting import picture as handwriting_picture
-from handwriting.images import read_images
-from handwriting.reader import Digit, Reading
+from handwriting import results
+from handwriting.reader import Digit, Line, Reading
+from handwriting.results import read_images
 
 ANSWERS = np.float32([[0.01] * 3 + [0.91] + [0.01] * 6, [0.4, 0.3] + [0.3 / 8] * 8])
 
@@ -30,9 +29,9 @@ def always_three(monkeypatch):
             return Reading([])
         form = np.zeros((28, 28), np.uint8)
         digits = [Digit(box, form, p) for box, p in zip([(20, 10, 100, 60), (20, 70, 100, 120)], ANSWERS, strict=True)]
-        return Reading([digits, digits[:1]])
+        return Reading([Line(digits), Line(digits[:1])])
 
-    monkeypatch.setattr(handwriting_images, "read", read)
+    monkeypatch.setattr(results, "read", read)
 
 
 def test_every_line_is_printed_with_its_answers_and_runners_up_and_failures_one_by_one(
@@ -43,7 +42,7 @@ def test_every_line_is_printed_with_its_answers_and_runners_up_and_failures_one_
     assert read_images(paths, None, tmp_path) == 1
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == f"{photos / '0.png'}: 3 0   3 91.0% (or 9 1.0%), 0 40.0% (or 1 30.0%)"
+    assert lines[0] == f"{photos / '0.png'}: 30   3 91.0% (or 9 1.0%), 0 40.0% (or 1 30.0%)"
     assert lines[1] == f"{photos / '0.png'}: 3   3 91.0% (or 9 1.0%)"
     assert len(lines) == 3 * 2 + 1
     told = err.splitlines()
@@ -57,8 +56,8 @@ def test_every_line_is_printed_with_its_answers_and_runners_up_and_failures_one_
 def test_a_frame_and_the_answer_stand_at_every_digit_on_the_photo(photos, always_three, tmp_path):
     assert read_images([photos / "0.png"], None, tmp_path) == 0
     picture = np.asarray(Image.open(tmp_path / "own_digits.png").convert("RGB")).astype(int)
-    assert picture.shape[1] == handwriting_picture.WIDTH
-    for colour in (handwriting_picture.SURE_COLOUR, handwriting_picture.UNSURE_COLOUR):
+    assert picture.shape[1] == results.WIDTH
+    for colour in (results.SURE_COLOUR, results.UNSURE_COLOUR):
         rows, columns = np.nonzero(np.abs(picture - colour).max(2) < 10)
         frame = columns < 200  # on the photo, which is at the left
         assert frame.sum() > 200
@@ -67,7 +66,7 @@ def test_a_frame_and_the_answer_stand_at_every_digit_on_the_photo(photos, always
 
 def test_five_hundred_images_are_drawn_as_the_first_twenty(photos, always_three, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(handwriting_images, "draw_own_digits", lambda path, read: drawn.extend(read))
+    monkeypatch.setattr(results, "draw_own_digits", lambda path, read: drawn.extend(read))
     read_images([photos / "0.png"] * 500, None, tmp_path)
     assert len(drawn) == 20
 
@@ -85,7 +84,7 @@ def test_two_hundred_digits_on_a_page_are_drawn_large_enough_to_be_read(tmp_path
     ]
     digits = [Digit(box, np.zeros((28, 28), np.uint8), ANSWERS[0]) for box in boxes]
     picture = np.full((420, 820, 3), 255, np.uint8)
-    handwriting_picture.draw_own_digits(tmp_path / "page.png", [("page", picture, Reading([digits]))])
+    results.draw_own_digits(tmp_path / "page.png", [("page", picture, Reading([Line(digits)]))])
     with Image.open(tmp_path / "page.png") as image:
-        assert image.width == handwriting_picture.WIDTH
+        assert image.width == results.WIDTH
         assert image.height > 420 * 1.5 + 88 * 200 / 20

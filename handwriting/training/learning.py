@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
-from handwriting.pages import Page, PageDigit, make_page
+from handwriting.training.pages import Page, PageDigit, make_page
 from support import device as devices
 from support.files import atomic_write
 from support.mnist import read_mnist
 
-DATA_DIR = Path(__file__).parent.parent / "data"
+DATA_DIR = Path(__file__).parent.parent.parent / "data"
 
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
 STEPS = 10_000

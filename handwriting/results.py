@@ -1,11 +1,15 @@
-"""own_digits.png: what was read, framed on each photo, and what the network saw."""
+"""Image files -> what is written on them, printed, and own_digits.png."""
 
 import math
+import sys
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from support.files import atomic_write
+from handwriting.photo import image_files, load_photo
+from handwriting.reader import read
+from support.errors import UserError
+from support.files import atomic_write, shown
 
 PHOTOS = 20  # drawn at the most
 WIDTH, MARGIN = 1300, 20  # pixels
@@ -13,6 +17,45 @@ DIGIT = 44  # pixels: about how high a digit is drawn on its photo
 CELL = 62, 88  # pixels: a digit as the network saw it, with its answer
 UNSURE = 0.5  # less probable answers are drawn in another colour
 SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
+
+
+def read_images(paths, logits_of, folder):
+    """Print the digits on each image, how sure the network is of each, and the runner-up; draw own_digits.png.
+
+    paths: image files, and folders of them. logits_of: as reader.read takes it. folder: where own_digits.png goes.
+    Returns the exit code: 1 where an image could not be read, else 0.
+    """
+    drawn, failures = [], 0
+    for path in image_files(paths):
+        try:
+            if path.is_dir():
+                raise UserError(f"{path} has no image and no epoch that can be read")
+            if not path.is_file():
+                raise UserError(f"{path} is not there or no file: name a run, such as checkpoints/run-001, or an image")
+            picture = load_photo(path, path)
+            reading = read(picture, logits_of)
+            if not reading.lines:
+                raise UserError(f"{path} shows no digit: write darker, or come closer")
+        except (UserError, OSError) as error:  # OSError: of a name that is too long
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        for line in reading.lines:
+            print(f"{path}: {line.text}   {', '.join(map(_sure, line.digits))}", flush=True)
+        if reading.turned:
+            print(f"{path}: read turned by {reading.turned}°")
+        if len(drawn) < PHOTOS:
+            drawn.append((path.name, picture, reading))
+    if drawn:
+        draw_own_digits(folder / "own_digits.png", drawn)
+        print(f"pictures in {shown(folder / 'own_digits.png')}")
+    return 1 if failures else 0
+
+
+def _sure(digit):
+    """A digit with its probability and the runner-up, such as "4 91.0% (or 9 1.2%)"."""
+    second, first = digit.probabilities.argsort()[-2:]
+    return f"{first} {digit.probabilities[first]:.1%} (or {second} {digit.probabilities[second]:.1%})"
 
 
 def draw_own_digits(path, read):
@@ -34,7 +77,7 @@ def draw_own_digits(path, read):
 
 def _panel(name, picture, reading):
     """One photo and its digits, an image WIDTH pixels wide."""
-    digits = [digit for line in reading.lines for digit in line]
+    digits = reading.digits
     photo = _framed(picture, digits)
     beside = photo.width <= WIDTH / 2
     left, top = (photo.width + 2 * MARGIN, 2 * MARGIN) if beside else (MARGIN, photo.height + 3 * MARGIN)

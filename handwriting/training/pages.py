@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handwriting import scenes
-from handwriting.pens import any_pen, dirt, ink_colour, overlap, written
+from handwriting.training import scenes
+from handwriting.training.pens import any_pen, dirt, ink_colour, overlap, written
 
 # The kinds of difficulty, and how often a page that the finder learns from has each.
 KINDS = {

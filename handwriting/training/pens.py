@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from handwriting.scenes import field
+from handwriting.training.scenes import field
 
 ENLARGED = 3  # MNIST's digits are brought to this many times their size before their strokes are measured
 LINE = 0.7  # share of the pens that draw a line of one width; others keep MNIST's strokes, thinner or thicker

@@ -1,0 +1,10 @@
+"""python -m handwriting.training trains the finder and writes its weights; run again, it resumes."""
+
+from support.errors import one_line_errors, start_script
+
+if __name__ == "__main__":
+    start_script()
+    with one_line_errors():
+        from handwriting.training.learning import learn
+
+        learn()
