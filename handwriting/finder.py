@@ -5,6 +5,7 @@ Points", 2019 (a map of centres, and sizes read off there), with a vote of each 
 Cheng et al., "Panoptic-DeepLab", 2020.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class Finder(nn.Module):
                 nn.Sequential(_layer(c, d, stride=2), _layer(d, d, dilation=2), _layer(d, d, dilation=4), _layer(d, d)),
             ]
         )
+        self.near, self.around = _Context(c, 96), nn.Sequential(*(_Context(d, 144, reach) for reach in (1, 2, 4)))
         self.side = nn.ModuleList([nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)])
         self.up = nn.ModuleList([_layer(c, c), _layer(b, b), _layer(a, a)])
         self.head = nn.Sequential(_layer(a, a), nn.Conv2d(a, 6, 1))
@@ -48,13 +50,27 @@ class Finder(nn.Module):
     def forward(self, x):
         x = 2 * x - 1
         passed = []
-        for down in self.down:
-            x = down(x)
-            passed.append(x)
-        for side, up, earlier in zip(self.side, self.up, passed[-2::-1], strict=True):
+        for down in self.down[:2]:
+            passed.append(x := down(x))
+        passed.append(x := self.near(self.down[2](x)))
+        x = self.around(self.down[3](x))
+        for side, up, earlier in zip(self.side, self.up, reversed(passed), strict=True):
             x = F.interpolate(side(x), scale_factor=2, mode="bilinear", align_corners=False)
             x = up(x + earlier)
         return self.head(x)
+
+
+class _Context(nn.Module):
+    """Adds what stands around a place to what is known of it: text is told from digits by its neighbours."""
+
+    def __init__(self, width, hidden, reach=1):
+        super().__init__()
+        last = nn.Sequential(nn.Conv2d(hidden, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        nn.init.zeros_(last[1].weight)  # at first it adds nothing
+        self.layers = nn.Sequential(_layer(width, hidden, dilation=reach), last)
+
+    def forward(self, x):
+        return F.relu(x + self.layers(x))
 
 
 def _layer(inputs, outputs, kernel=3, stride=1, dilation=1):
@@ -87,14 +103,24 @@ def load_finder():
     return finder.to(memory_format=torch.channels_last)
 
 
+@dataclass
+class Look:
+    """What the finder sees on a picture at one scale.
+
+    maps: float32 [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of row r lies at
+    (2 r + 1 - PAD) / scale in the picture, and so do columns.
+    """
+
+    scale: float
+    maps: np.ndarray
+
+
 @torch.inference_mode()
 def look(finder, picture, largest=3.0, large=LARGE):
     """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
 
     largest: a scale that is not exceeded; large: the size in pixels, at a scale, of digits that need no larger scale.
-    Returns a list of (scale, maps, (height, width)), the smallest scale first and the last one that at which digits are
-    large: maps is a float32 array [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of
-    row r lies at (2 r + 1 - PAD) / scale in the picture, and so do columns.
+    Returns a list of Look, the smallest scale first and the last one that at which digits are large.
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
@@ -110,7 +136,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
         maps = finder(x)[0]
         maps[:2] = maps[:2].sigmoid()
-        looks.append((scale, maps.numpy(), (height, width)))
+        looks.append(Look(scale, maps.numpy()))
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()

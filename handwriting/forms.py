@@ -13,18 +13,19 @@ FILLED = 0.5  # of the height found: ink that is less high, as a hyphen's, is no
 THIN, SOFT = 3, 0.35  # a stroke of less, in pixels of MNIST's, gets so much of a pixel around it, as soft as MNIST's
 
 
-def form_of(image, look, digit, found):
-    """A digit found on an image as MNIST has it, uint8 [28, 28], ink bright on black, or None where it has no ink.
+def form_of(image, look, found, number):
+    """A digit in MNIST's form and the box of its ink, or None where it has no ink.
 
-    image: PIL's, RGB; look: what finder.look gives of it, at one scale; digit: a row of found, float [N, 6], of what
-    was found on the whole image: how sure, middle row and column, height and width in pixels, number of the look.
+    image: PIL's, RGB; look: the finder.Look at which it was found; found: the lines.Found of the whole image, of which
+    it is this number. The form is a uint8 array [28, 28], ink bright on black, the box (top, left, bottom, right) in
+    the image's pixels.
     """
-    scale, maps, _ = look
+    scale, maps = look.scale, look.maps
     # In float32, as what is near: else rounding puts another digit nearer than this one to itself.
-    _, row, column, digit_height, digit_width, _ = np.float32(digit).tolist()
-    size = max(digit_height, digit_width)
-    top, left = row - digit_height / 2, column - digit_width / 2
-    bottom, right = row + digit_height / 2, column + digit_width / 2
+    row, column = np.float32(found.row[number]), np.float32(found.column[number])
+    size = float(found.size[number])
+    top, left, bottom, right = (float(edge) for edge in found.boxes[number])
+    digit_height = bottom - top
     margin = MARGIN * size
     top, left = max(0, top - margin), max(0, left - margin)
     bottom, right = min(image.height, bottom + margin), min(image.width, right + margin)
@@ -37,8 +38,9 @@ def form_of(image, look, digit, found):
     ink, down, across = _sampled(maps, (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
     # Ink is the digit's whose centre is nearest to where the ink says that its own is.
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
-    near = np.float32(found[np.abs(found[:, 1:3] - (row, column)).max(1) < 2 * size + 1])
-    distances = (y - near[:, 1, None, None]) ** 2 + (x - near[:, 2, None, None]) ** 2
+    near = np.maximum(np.abs(found.row - row), np.abs(found.column - column)) < 2 * size + 1
+    rows, columns = (np.float32(middle[near])[:, None, None] for middle in (found.row, found.column))
+    distances = (y - rows) ** 2 + (x - columns) ** 2
     mine = (y - row) ** 2 + (x - column) ** 2
     strokes = _strokes(patch, ink, (mine <= distances.min(0)) & (mine < (OWN * size) ** 2))
     mask = _without_specks(strokes > 0.3)
@@ -46,8 +48,11 @@ def form_of(image, look, digit, found):
     if mask.sum() < 8 or rows[-1] + 1 - rows[0] < FILLED * digit_height * height / (bottom - top):
         return None
     strokes *= ndimage.binary_dilation(mask, iterations=3)
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return _mnist_form(strokes[box], mask[box])
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    down, across = (bottom - top) / height, (right - left) / width
+    box = (top + int(rows[0]) * down, left + int(columns[0]) * across)
+    box += (top + int(rows[-1] + 1) * down, left + int(columns[-1] + 1) * across)
+    return mnist_form(strokes[part], mask[part]), box
 
 
 def _sampled(maps, rows, columns):
@@ -97,7 +102,7 @@ def _without_specks(mask):
     return large[parts]
 
 
-def _mnist_form(ink, mask):
+def mnist_form(ink, mask):
     """A digit cut out, float [h, w] in [0, 1], and where its ink is, bool, as MNIST has it: uint8 [28, 28].
 
     Made as MNIST was (LeCun et al., "Gradient-based learning applied to document recognition", 1998): scaled with its

@@ -1,5 +1,7 @@
 """What the finder saw on a picture -> its digits, in lines."""
 
+from dataclasses import dataclass, fields
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -13,44 +15,93 @@ SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
 LEVEL = 4  # in heights, squared: so much speaks for level rows before any pair of digits tells of their slope
 MOST = 1000  # digits on a picture
-SURE, ROW, COLUMN, HEIGHT, WIDTH, SCALE = range(6)  # what a found digit is: a row of these numbers
+STROKE_SURE = 0.9  # how sure it is that a lone stroke is a digit, where nothing but digits is expected
 
 
-def find_digits(picture, looks):
+@dataclass
+class Found:
+    """Digits that were found on a picture: arrays [N], in its pixels."""
+
+    sure: np.ndarray  # how sure the finder is of each, from 0 to 1
+    row: np.ndarray  # of its middle
+    column: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    look: np.ndarray  # int: the number of the look at which it was found
+
+    def __len__(self):
+        return len(self.sure)
+
+    def __getitem__(self, which):
+        """Those that an index array names, as Found."""
+        return Found(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    @classmethod
+    def at(cls, boxes, sure):
+        """What stands in boxes, float [N, 4], as sure as an array [N] says."""
+        top, left, bottom, right = np.array(boxes, float).reshape(-1, 4).T
+        middle = (top + bottom) / 2, (left + right) / 2
+        return cls(np.array(sure), *middle, bottom - top, right - left, np.full(len(top), -1))
+
+    @property
+    def size(self):
+        """The longer side of each."""
+        return np.maximum(self.height, self.width)
+
+    @property
+    def boxes(self):
+        """Top, left, bottom and right of each, [N, 4]."""
+        down, across = self.height / 2, self.width / 2
+        return np.stack([self.row - down, self.column - across, self.row + down, self.column + across], axis=1)
+
+
+def find_digits(picture, looks, strokes=()):
     """The digits on a picture, in reading order: lines from top to bottom of (box, form, sure), left to right.
 
-    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it. A box is (top, left, bottom, right) in
-    pixels, a form a uint8 array [28, 28], ink bright on black, and sure how sure the finder is, from 0 to 1. The list
-    is empty where there are no digits.
+    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it. A box is (top, left, bottom, right) of
+    the digit's ink in pixels, a form a uint8 array [28, 28], ink bright on black, and sure how sure the finder is, from
+    0 to 1. The list is empty where there are no digits. strokes: boxes and forms of what is a digit also where the
+    finder saw none.
     """
     image = Image.fromarray(picture)
-    found = _of_one_pen(image, np.concatenate([_centres(number, *look) for number, look in enumerate(looks)]))
-    forms = {}
+    found = _of_one_pen(image, _centres(picture.shape, looks))
+    forms = {}  # by the place in `found`'s first order
+    numbers = np.arange(len(found))
     while True:
-        digits = _of_one_size(_believed(_apart(found)))
-        for digit in digits:
-            if tuple(digit) not in forms:
-                forms[tuple(digit)] = form_of(image, looks[int(digit[SCALE])], digit, digits)
-        blank = np.array([forms.get(tuple(digit), 0) is None for digit in found], bool)
+        kept = _kept(found)
+        digits = found[kept]
+        for place, number in enumerate(numbers[kept]):
+            if number not in forms:
+                forms[number] = form_of(image, looks[digits.look[place]], digits, place)
+        blank = np.array([number in forms and forms[number] is None for number in numbers], bool)
         if not blank.any():
             break
-        found = found[~blank]  # what they stood before, found at another scale, may have ink
-    return [[(_box(digit), forms[tuple(digit)], digit[SURE]) for digit in line] for line in _lines(digits)]
+        found, numbers = found[~blank], numbers[~blank]  # what they stood before may have ink
+    read = [(box, form, sure) for (form, box), sure in zip((forms[n] for n in numbers[kept]), digits.sure, strict=True)]
+    for box, form in strokes:
+        if not any(_covers(other, box) for other, _, _ in read):
+            read.append((box, form, STROKE_SURE))
+    digits = Found.at([box for box, _, _ in read], [sure for _, _, sure in read])
+    return [[read[number] for number in line] for line in _lines(digits)]
 
 
-def _box(digit):
-    down, across = digit[HEIGHT] / 2, digit[WIDTH] / 2
-    return digit[ROW] - down, digit[COLUMN] - across, digit[ROW] + down, digit[COLUMN] + across
+def _covers(box, other):
+    """Whether the middle of another box lies in a box."""
+    row, column = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
+    return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
-def _centres(number, scale, maps, shape):
-    """The digits whose centres stand out in the maps of one scale, as rows of numbers, float [N, 6]."""
-    sure = maps[0]
-    rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > DOUBTFUL))
-    heights, widths = np.exp(maps[2:4, rows, columns])
-    y, x = (2 * rows + 1 - PAD) / scale, (2 * columns + 1 - PAD) / scale
-    found = np.stack([sure[rows, columns], y, x, heights / scale, widths / scale, np.full(len(rows), number)], axis=1)
-    return found[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])]
+def _centres(shape, looks):
+    """What stands out as a digit's centre at any scale, as Found."""
+    parts = []
+    for number, look in enumerate(looks):
+        sure = look.maps[0]
+        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > DOUBTFUL))
+        heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
+        y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
+        part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
+        parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
+    return Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
 
 
 def _of_one_pen(image, found):
@@ -58,14 +109,14 @@ def _of_one_pen(image, found):
 
     The grain of paper, wood and cloth looks like rows of small digits.
     """
-    found = found[np.argsort(-found[:, SURE], kind="stable")][: 4 * MOST]
+    found = found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
     if not len(found):
         return found
-    boxes = np.clip(np.stack(_box(found.T), axis=1), 0, (image.height, image.width) * 2)
+    boxes = np.clip(found.boxes, 0, (image.height, image.width) * 2)
     contrasts = np.array([_contrast(image, *box) for box in boxes])
     order = np.argsort(contrasts)
-    certain = found[:, SURE] > min(CERTAIN, found[:, SURE].max() * 0.99)
-    weights = np.cumsum((found[:, SURE] * found[:, [HEIGHT, WIDTH]].max(1) * certain)[order])
+    certain = found.sure > min(CERTAIN, found.sure.max() * 0.99)
+    weights = np.cumsum((found.sure * found.size * certain)[order])
     darkest = contrasts[order][np.searchsorted(weights, weights[-1] * 0.9)]
     return found[contrasts > CONTRAST * darkest]
 
@@ -80,89 +131,93 @@ def _contrast(image, top, left, bottom, right):
     return float(((high - low) / (high + 16)).max())
 
 
+def _kept(found):
+    """Which of what was found are digits: an index array."""
+    kept = np.arange(len(found))
+    for rule in (_apart, _believed, _of_one_size):
+        kept = kept[rule(found[kept])]
+    return kept
+
+
 def _apart(found):
-    """The digits, the surest first, without those that overlap a surer one."""
-    boxes = np.stack(_box(found.T))
-    areas = found[:, HEIGHT] * found[:, WIDTH]
-    most = np.where(found[:, SURE] > CERTAIN, *OVERLAP)
+    """Those that do not overlap a surer one; found has the surest first."""
+    boxes, areas = found.boxes.T, found.height * found.width
+    most = np.where(found.sure > CERTAIN, *OVERLAP)
     left, kept = np.ones(len(found), bool), []
     for number in range(len(found)):
         if left[number] and len(kept) < MOST:
             kept.append(number)
             sides = np.minimum(boxes[2:], boxes[2:, number, None]) - np.maximum(boxes[:2], boxes[:2, number, None])
             left &= np.clip(sides, 0, None).prod(0) <= most * np.minimum(areas, areas[number])
-    return found[kept]
+    return np.array(kept, int)
 
 
 def _believed(found):
-    """The digits that are certain, and the doubtful ones in their rows; without a certain one, the surest."""
-    if not len(found):
-        return found
-    believed = found[:, SURE] > min(CERTAIN, found[:, SURE].max() * 0.99)
-    sizes = found[:, [HEIGHT, WIDTH]].max(1)
+    """Those that are certain, and the doubtful ones in their rows; without a certain one, the surest."""
+    believed = found.sure > min(CERTAIN, found.sure.max(initial=0) * 0.99)
     while True:
-        down, across = (np.abs(found[:, None, axis] - found[believed, axis]) for axis in (ROW, COLUMN))
-        size = sizes[:, None] / sizes[believed]
-        beside = (down < 0.35 * sizes[believed]) & (across < 2.2 * sizes[believed]) & (size > 0.6) & (size < 1.6)
+        sizes = found.size[believed]
+        down, across = (np.abs(middle[:, None] - middle[believed]) for middle in (found.row, found.column))
+        size = found.size[:, None] / sizes
+        beside = (down < 0.35 * sizes) & (across < 2.2 * sizes) & (size > 0.6) & (size < 1.6)
         more = believed | beside.any(1)
         if (more == believed).all():
-            return found[believed]
+            return believed
         believed = more
 
 
 def _of_one_size(found):
-    """The digits without those much smaller or larger than the others: the middle one by size and by certainty."""
+    """Those not much smaller or larger than the others: the middle one by size and by certainty."""
     if not len(found):
-        return found
-    sizes = found[:, [HEIGHT, WIDTH]].max(1)
-    order = np.argsort(sizes)
-    weights = np.cumsum((found[:, SURE] ** 2 * sizes**1.5)[order])
-    middle = sizes[order][np.searchsorted(weights, weights[-1] / 2)]
-    return found[(sizes > SIZES[0] * middle) & (sizes < SIZES[1] * middle)]
+        return []
+    order = np.argsort(found.size)
+    weights = np.cumsum((found.sure**2 * found.size**1.5)[order])
+    middle = found.size[order][np.searchsorted(weights, weights[-1] / 2)]
+    return (found.size > SIZES[0] * middle) & (found.size < SIZES[1] * middle)
 
 
 def _lines(digits):
-    """Digits, float [N, 6], in lines from top to bottom, each from left to right: a list of lists of them."""
+    """Digits, as Found, in lines from top to bottom, each from left to right: a list of lists of their numbers."""
     if not len(digits):
         return []
-    height = np.median(digits[:, HEIGHT])
-    down = digits[:, None, ROW] - digits[:, ROW]  # of one digit from another
-    across = digits[:, None, COLUMN] - digits[:, COLUMN]
+    height = np.median(digits.height)
+    down = digits.row[:, None] - digits.row  # of one digit from another
+    across = digits.column[:, None] - digits.column
     slope = 0
     for reach in (4, 8, 16):  # in heights: what is near is surely in one line, what is far tells more of its slope
         beside = (across > 0) & (across < reach * height) & (np.abs(down - slope * across) < 0.6 * height)
         slope = (down * across)[beside].sum() / (LEVEL * height**2 + (across[beside] ** 2).sum())
     lines = []
-    for digit in digits[np.argsort(digits[:, COLUMN])]:
+    for digit in np.argsort(digits.column):
         best = None
         for line in lines:
             last = line[-1]
-            gap = digit[COLUMN] - last[COLUMN]
-            climbed = abs(digit[ROW] - last[ROW] - slope * gap)
+            gap = digits.column[digit] - digits.column[last]
+            climbed = abs(digits.row[digit] - digits.row[last] - slope * gap)
             far = climbed + 0.1 * gap
-            shared = (digit[HEIGHT] + last[HEIGHT]) / 2 - climbed
-            if shared > 0.2 * min(digit[HEIGHT], last[HEIGHT]) and (best is None or far < best[0]):
+            shared = (digits.height[digit] + digits.height[last]) / 2 - climbed
+            if shared > 0.2 * min(digits.height[digit], digits.height[last]) and (best is None or far < best[0]):
                 best = far, line
         if best:
             best[1].append(digit)
         else:
             lines.append([digit])
-    lines = _joined(sorted(lines, key=lambda line: line[0][COLUMN]), height)
-    return sorted(lines, key=lambda line: np.mean([digit[ROW] - slope * digit[COLUMN] for digit in line]))
+    lines = _joined(sorted(lines, key=lambda line: digits.column[line[0]]), digits, height)
+    return sorted(lines, key=lambda line: np.mean(digits.row[line] - slope * digits.column[line]))
 
 
-def _joined(lines, height):
+def _joined(lines, digits, height):
     """Lines, by the column of their first digit, with those joined of which one goes on beside another, as high as it.
 
     In a number written in groups, each group may climb by itself.
     """
     joined = []
     for line in lines:
-        row, left = np.mean([digit[ROW] for digit in line]), line[0][COLUMN]
+        row, left = np.mean(digits.row[line]), digits.column[line[0]]
         best = 0.5 * height, None
         for other in joined:
-            if 0 < left - other[-1][COLUMN] < 4 * height:
-                down = abs(row - np.mean([digit[ROW] for digit in other]))
+            if 0 < left - digits.column[other[-1]] < 4 * height:
+                down = abs(row - np.mean(digits.row[other]))
                 if down < best[0]:
                     best = down, other
         if best[1]:

@@ -1,4 +1,8 @@
-"""A picture, and a function from digits to logits -> what is written on it."""
+"""A picture, and a function from digits to logits -> what is written on it.
+
+The conductor: finder.py sees where digits are, lines.py puts them in lines with the forms that forms.py cuts out,
+myCNN reads them, and a page that lies at an angle is turned here.
+"""
 
 import functools
 from dataclasses import dataclass
@@ -9,18 +13,21 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from handwriting.finder import load_finder, look
+from handwriting.forms import mnist_form
 from handwriting.lines import find_digits
 
-TURNED_SIDE = 300  # pixels: smaller pictures are not tried the other ways up
-TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is, which over 500 is not enlarged to look at; of its digits
-TURNED_DIGITS, TURNED_SURER = 8, 1.05  # a page is turned for so many digits, so much surer,
-TURNED_SURE = 0.3  # most of them at least so sure
-UNSURE, SURE = 0.2, 0.43  # upright, digits less sure are always tried the other ways up, digits as sure never,
-FORMS, FORMS_SURE = 64, 0.9  # those between where so many of their forms, turned, have so much of their certainty
+UNSURE = 0.5  # answers with a lower certainty are marked as unsure
+NUMBER_GAP = 0.75  # of the median height of a line's digits: a wider gap parts two numbers
+TEMPERATURE = 0.5  # of the logits: undoes the default recipe's label smoothing
+TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
+TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is tried, the side and its digits' size; it is never enlarged
+TURNED_DIGITS = 8  # a page has at least so many digits to be turned
+TURNED_SURER = 1.3  # times as much certainty as upright has a page that is turned
+TURNED_UNSURE = 0.6  # mean certainty: a page that is read with more is not tried at other angles
+ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: tried, and tried around the best one
 DRAWN = 0.5, 20  # a drawing's largest scale, for its pen writes no small digits, and what is large there, in pixels
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
-UNSURE_BELOW = 0.5  # answers with a lower certainty are marked as unsure
-NUMBER_GAP = 0.75  # of the median height of a line's digits: a wider gap parts two numbers
+STROKE, STROKE_TILT = 3, 15  # a lone stroke so many times as long as wide, within so many degrees of upright, is a 1
 
 
 @dataclass
@@ -49,7 +56,7 @@ class Digit:
     @property
     def unsure(self):
         """Whether the answer is less than 50 % sure."""
-        return self.certainty < UNSURE_BELOW
+        return self.certainty < UNSURE
 
 
 @dataclass
@@ -101,27 +108,23 @@ def read(picture, logits_of):
     tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
     """
     if _is_mnists(picture):
-        found = [[((0, 0, 28, 28), picture[..., 0], 1.0)]]
-        return Reading(_answered(found, logits_of)[0])
-    lines, sure = _read_upright(picture, logits_of)
-    turns = 0
-    if max(picture.shape) >= TURNED_SIDE and len(sure) and _may_be_turned(lines, sure, logits_of):
-        turns = _turns(picture, lines, logits_of)
-    if turns:
-        lines, _ = _read_upright(np.ascontiguousarray(np.rot90(picture, -turns)), logits_of)
-    height, width = picture.shape[:2]
-    for digit in (digit for line in lines for digit in line.digits):
-        for quarter in range(turns, 0, -1):
-            top, left, bottom, right = digit.box
-            side = height if quarter % 2 else width
-            digit.box = side - right, top, side - left, bottom
-    return Reading(lines, 90 * turns)
+        return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0)]], logits_of))
+    reading = _read_upright(picture, logits_of)
+    if max(picture.shape) >= TURNED_SIDE and reading.lines and _certainty(reading).mean() < TURNED_UNSURE:
+        angle = _angle(picture, reading, logits_of)
+        if angle:
+            reading = _read_upright(_turned(picture, angle), logits_of)
+            reading.turned = angle
+            for digit in reading.digits:
+                digit.box = _turned_back(digit.box, picture.shape, angle)
+    return reading
 
 
 def read_drawing(picture, logits_of):
     """Read what was drawn with the page's pen, upright and on white, as a Reading: as read, but sooner.
 
-    picture: uint8 array [height, width, 3], RGB, where the pen is about 18 pixels wide. logits_of: as read takes it.
+    There nothing but digits is expected, so a lone upright stroke is a 1. picture: uint8 array [height, width, 3], RGB,
+    where the pen is about 18 pixels wide. logits_of: as read takes it.
     """
     ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
     if not ink:
@@ -129,73 +132,96 @@ def read_drawing(picture, logits_of):
     left, top = (max(0, side - DRAWN_MARGIN) for side in ink[:2])
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
-    lines, _ = _answered(find_digits(part, look(_finder(), part, *DRAWN)), logits_of)
-    for digit in (digit for line in lines for digit in line.digits):
+    strokes = _lone_strokes(part)
+    found = find_digits(part, look(_finder(), part, *DRAWN), strokes)
+    reading = Reading(_answered(found, logits_of))
+    for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
-    return Reading(lines)
+    return reading
 
 
-def _may_be_turned(lines, sure, logits_of):
-    """Whether a page is unsure, and its digits' forms, turned by themselves, are read about as surely as they stand."""
-    if not UNSURE < sure.mean() < SURE:
-        return sure.mean() <= UNSURE
-    digits = [digit for line in lines for digit in line.digits]
-    digits = digits[:: -(-len(digits) // FORMS)]
-    forms = np.stack([digit.form for digit in digits])
-    upright = _sure(np.stack([digit.probabilities for digit in digits])).mean()
-    turned = (_sure(_probabilities(np.rot90(forms, -q, axes=(1, 2)), logits_of)).mean() for q in (1, 2, 3))
-    return max(turned) > FORMS_SURE * upright
+def _lone_strokes(picture):
+    """Straight upright strokes that touch nothing else, dark on white: their boxes and forms, a list."""
+    ink = 1 - picture.mean(2) / 255
+    parts, count = ndimage.label(ink > 0.5, np.ones((3, 3)))
+    strokes = []
+    for number, part in enumerate(ndimage.find_objects(parts), 1):
+        own = parts[part] == number
+        rows, columns = np.nonzero(own)
+        if len(rows) < STROKE:
+            continue
+        spread, axes = np.linalg.eigh(np.cov(rows, columns) + np.eye(2) / 12)  # 1/12: the variance within a pixel
+        tilt = np.degrees(np.arctan2(abs(axes[1, 1]), abs(axes[0, 1])))
+        if spread[1] > STROKE**2 * spread[0] and tilt <= STROKE_TILT:
+            top, left = part[0].start, part[1].start
+            box = top, left, part[0].stop, part[1].stop
+            strokes.append((box, mnist_form(ink[part] * own, own)))
+    return strokes
 
 
-def _turns(picture, lines, logits_of):
-    """By how many quarter turns, clockwise, a picture is read with much more certainty than upright, as lines were.
+def _angle(picture, reading, logits_of):
+    """The angle, in degrees clockwise, by which a picture has to be turned to be read much more surely, or 0.
 
     Looked at is a part around the middle digit, so small that its digits can just be read: that does not take long.
     """
-    boxes = np.array([digit.box for line in lines for digit in line.digits])
-    digits_size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
+    boxes = np.array([digit.box for digit in reading.digits])
+    size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
     if len(boxes) < TURNED_DIGITS / 2:  # what was found may not be digits at all
-        digits_size = max(picture.shape) * TURNED_SIZE / TURNED_PART
-    factor = min(1, TURNED_SIZE / digits_size)
+        size = max(picture.shape) * TURNED_SIZE / TURNED_PART
+    factor = min(1, TURNED_SIZE / size)
     side = int(TURNED_PART / factor)
     middles = np.median(boxes[:, :2], axis=0)
     top, left = (int(np.clip(m - side / 2, 0, max(0, s - side))) for m, s in zip(middles, picture.shape, strict=False))
     part = picture[top : top + side, left : left + side]
-    size = [max(8, round(side * factor)) for side in part.shape[1::-1]]
-    small = np.array(Image.fromarray(part).resize(size, Image.Resampling.BOX))
-    turns, best = 0, None
-    for quarter in range(4):
-        _, sure = _read_upright(np.ascontiguousarray(np.rot90(small, -quarter)), logits_of)
-        if best is None:
-            best = TURNED_SURER * sure.sum()
-        elif len(sure) >= TURNED_DIGITS and np.median(sure) > TURNED_SURE and sure.sum() > best:
-            turns, best = quarter, sure.sum()
-    return turns
+    small = [max(8, round(length * factor)) for length in part.shape[1::-1]]
+    part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
+
+    def certainty(angle):
+        return _certainty(_read_upright(_turned(part, angle), logits_of))
+
+    upright = certainty(0).sum()
+    best = max(ANGLES[1:], key=lambda angle: certainty(angle).sum())
+    best = max((best, *(best + more for more in FINER)), key=lambda angle: certainty(angle).sum())
+    sure = certainty(best)
+    return best % 360 if len(sure) >= TURNED_DIGITS and sure.sum() > TURNED_SURER * upright else 0
+
+
+def _turned(picture, angle):
+    """A picture turned by an angle, in degrees clockwise, as large as it needs; what comes in is as the border is."""
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    colour = tuple(int(value) for value in np.median(border, axis=0))
+    image = Image.fromarray(picture).rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
+    return np.array(image)
+
+
+def _turned_back(box, shape, angle):
+    """The box on a picture of a shape, of a box on it as _turned by an angle."""
+    turn = np.deg2rad(angle)
+    height, width = shape[:2]
+    cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
+    y = np.array([box[0], box[0], box[2], box[2]]) - (height * cosine + width * sine) / 2
+    x = np.array([box[1], box[3], box[1], box[3]]) - (width * cosine + height * sine) / 2
+    rows = np.cos(turn) * y - np.sin(turn) * x + height / 2
+    columns = np.sin(turn) * y + np.cos(turn) * x + width / 2
+    return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
 
 
 def _read_upright(picture, logits_of):
-    return _answered(find_digits(picture, look(_finder(), picture)), logits_of)
+    return Reading(_answered(find_digits(picture, look(_finder(), picture)), logits_of))
 
 
 def _answered(found, logits_of):
-    """Lines of (box, form, sure) as lines of Digit, and how sure finder and network are of each, float [N]."""
+    """Lines of (box, form, sure) as a list of Line."""
     forms = [form for line in found for _, form, _ in line]
     if not forms:
-        return [], np.zeros(0)
-    probabilities = _probabilities(np.stack(forms), logits_of)
-    each = iter(probabilities)
-    lines = [Line([Digit(box, form, next(each)) for box, form, _ in line]) for line in found]
-    sure = np.array([sure for line in found for _, _, sure in line])
-    return lines, sure * _sure(probabilities)
+        return []
+    digits = torch.from_numpy(np.stack(forms)).unsqueeze(1)
+    probabilities = iter((logits_of(digits).float() / TEMPERATURE).softmax(1).cpu().numpy())
+    return [Line([Digit(box, form, sure * next(probabilities)) for box, form, sure in line]) for line in found]
 
 
-def _probabilities(forms, logits_of):
-    return logits_of(torch.from_numpy(np.ascontiguousarray(forms)).unsqueeze(1)).float().softmax(1).cpu().numpy()
-
-
-def _sure(probabilities):
-    """How sure the network is of each digit: upside down, they are found as surely but not read as surely."""
-    return probabilities.max(1) ** 6
+def _certainty(reading):
+    return np.array([digit.certainty for digit in reading.digits])
 
 
 def _is_mnists(picture):

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
-from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
+from handwriting.finder import UNIT, WEIGHTS, Finder, save_finder
 from handwriting.training.pages import Page, PageDigit, make_page
+from handwriting.training.texts import training_letters
 from support import device as devices
 from support.files import atomic_write
 from support.mnist import read_mnist
@@ -18,11 +20,12 @@ from support.mnist import read_mnist
 DATA_DIR = Path(__file__).parent.parent.parent / "data"
 
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
-STEPS = 10_000
+STEPS = 4_000
 BATCH_SIZE = 16  # pages
 SIDE = 256  # of a page, in pixels
 STEPS_A_SAVE = 500
-LEARNING_RATE = 0.004  # of AdamW, at its peak
+LEARNING_RATE = 0.002  # of AdamW, at its peak
+WARM_UP = 0.05  # of the steps
 SEED = 0
 
 
@@ -66,15 +69,15 @@ def targets(page):
 class Pages(torch.utils.data.Dataset):
     """The pages that the finder learns from: page i is always the same. Gives (uint8 photo, its targets)."""
 
-    def __init__(self, images, labels):
-        self.images, self.labels = images, labels
+    def __init__(self, images, labels, letters):
+        self.images, self.labels, self.letters = images, labels, letters
 
     def __len__(self):
         return STEPS * BATCH_SIZE
 
     def __getitem__(self, number):
         rng = np.random.default_rng([SEED, number])
-        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE)))
+        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE), letters=self.letters))
         return torch.from_numpy(page.photo), torch.from_numpy(targets(page))
 
     def _padded(self, rng, page):
@@ -104,8 +107,11 @@ def loss_function(maps, wanted):
 
 
 def learn():
-    """Train the Finder and write finder.npy; what an interruption leaves in finder.pt is gone on from."""
-    torch.set_num_threads(1)  # the other cores make pages
+    """Train the Finder further, from the weights that are there, and write them; an interrupted training is resumed.
+
+    Raises UserError where the fonts or the drawn letters are missing.
+    """
+    letters = training_letters()
     cv2.setNumThreads(0)
     device = devices.best_device()
     images, labels = read_mnist(DATA_DIR, "train")
@@ -113,19 +119,21 @@ def learn():
     torch.manual_seed(SEED)
     layout = devices.memory_format(device)
     finder = Finder().to(device, memory_format=layout)
-    with torch.no_grad():
-        finder.head[-1].bias[0] = -4  # centres are rare
+    if WEIGHTS.exists():
+        finder.load_state_dict(load_weights(WEIGHTS), strict=False)  # without BatchNorm's counters
+    else:
+        nn.init.constant_(finder.head[-1].bias[:1], -4)  # centres are rare
     optimizer = torch.optim.AdamW(
         finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=devices.has_fused_adam(device)
     )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=0.1)
-    state_file, step = WEIGHTS.with_suffix(".pt"), 0
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
+    state_file, step = Path(__file__).with_name("finder.pt"), 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         for part, name in ((finder, "finder"), (optimizer, "optimizer"), (scheduler, "scheduler")):
             part.load_state_dict(state[name])
         step = state["step"]
-    pages = Pages(images[:, 0].numpy(), labels.numpy())
+    pages = Pages(images[:, 0].numpy(), labels.numpy(), letters)
     numbers = range(step * BATCH_SIZE, STEPS * BATCH_SIZE)
     workers = max(1, os.cpu_count() - 1)
     loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=workers, prefetch_factor=8)

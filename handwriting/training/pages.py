@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handwriting.training import scenes
-from handwriting.training.pens import any_pen, dirt, ink_colour, overlap, written
+from handwriting.training import layouts, scenes
+from handwriting.training.pens import any_pen, dirt, ink_colour, overlap
 
 # The kinds of difficulty, and how often a page that the finder learns from has each.
 KINDS = {
@@ -21,16 +21,24 @@ KINDS = {
     "squared": 0.18,
     "dotted": 0.05,
     "boxes": 0.18,  # drawn around the digits
-    "specks": 0.4,  # full stops, hyphens, ticks, dirt
-    "scribbles": 0.35,
-    "letters": 0.3,
+    "specks": 0.35,  # full stops, hyphens, ticks, dirt
+    "scribbles": 0.25,
+    "letters": 0.3,  # words here and there, by hand
+    "prose": 0.15,  # lines of words by hand
+    "printed": 0.3,  # lines of print
+    "tabular": 0.2,  # digits in the cells of a table, instead of rows
+    "beside": 0.25,  # words in the rows of digits, by the same pen
+    "signs": 0.22,  # + - and so on in the rows of digits
+    "uneven": 0.15,  # digits of half the height among the others
+    "ones": 0.12,  # many a 1
+    "fonts": 0.12,  # the digits of a font instead of MNIST's
     "yellow": 0.1,
     "rough": 0.2,  # paper whose grain shows
     "gradient": 0.6,
     "vignette": 0.3,
     "shadow": 0.35,
     "glare": 0.12,
-    "table": 0.3,
+    "table": 0.22,
     "chalk": 0.22,  # light on dark
     "grey": 0.12,
     "drawn": 0.1,  # on a screen: no paper, no light, no camera
@@ -38,14 +46,12 @@ KINDS = {
     "blur": 0.1,
     "noise": 0.7,
     "jpeg": 0.5,
-    "binarised": 0.14,
+    "binarised": 0.12,
     "small": 0.25,  # a picture of one digit or a few, which fill it
 }
 HEIGHTS, HUGE = (10, 48), (70, 240)  # of digits, in pixels
-LEADING, GAP = (1.08, 2.6), (-0.02, 0.9)  # from row to row, from digit to digit, in heights
-TOUCHING = (-0.16, 0.03)  # the gap between digits that touch
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
-REPEATED = (0, 0, 0, 1, 1, 8, 9)  # digits that people write several times in a row
+TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
 
 
 @dataclass
@@ -67,22 +73,38 @@ class Page:
     owner: np.ndarray
 
 
-def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, pen=None):
+def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, pen=None, letters=None):
     """A Page of random digits among `images`, uint8 [N, 28, 28], with their `labels`, int [N].
 
     kinds: the chance of each kind; a kind that is not named does not come up. height: of the digits, in pixels. pen: as
-    pens.any_pen gives it. Without height and pen, those of each page are chosen at random.
+    pens.any_pen gives it. Without height and pen, those of each page are chosen at random. letters: texts.Letters, for
+    the kinds of TEXT, which do not come up without it.
     """
     has = {kind: rng.random() < kinds.get(kind, 0) for kind in KINDS}
+    if has["binarised"]:
+        has["table"] = False  # its grain would cover what stands on the sheet
+    if letters is None:
+        has |= dict.fromkeys(TEXT, False)
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
-    glyphs = list((_scattered if has["scattered"] else _rows)(rng, images, labels, shape, has, height, pen))
+    if has["fonts"]:
+        images, labels = layouts.typed_digits(rng, letters)
+    writer = layouts.Writer(rng, images, labels, has, height, pen)
+    sheet = layouts.Sheet.blank(shape, letters)
+    layout = layouts.table if has["tabular"] else layouts.scattered if has["scattered"] else layouts.rows
+    glyphs = list(layout(writer, sheet))
     ink, owner = np.zeros(shape, np.float32), np.full(shape, -1)
     for number, (_, _, top, left, glyph) in enumerate(glyphs):
         page, part = overlap(shape, top, left, glyph.shape)
         own = glyph[part] > np.maximum(ink[page], 0.3 * glyph.max())
         owner[page][own] = number
         ink[page] = np.maximum(ink[page], glyph[part])
+    if has["letters"]:
+        layouts.words(writer, sheet, ink)
+    if has["prose"]:
+        layouts.prose(rng, sheet, height, ink, writer.width)
+    if has["printed"] and not has["drawn"]:
+        layouts.prose(rng, sheet, height, np.maximum(ink, sheet.ink))
     covered = np.zeros(shape, np.float32)
     if has["drawn"]:
         scene = np.ones((*shape, 3), np.float32)
@@ -91,7 +113,9 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         for kind in ("ruled", "squared", "dotted"):
             if has[kind]:
                 scenes.rule(rng, scene, height, kind)
+    scene = layouts.tint(rng, sheet, scene)
     all_ink = np.maximum(ink, dirt(rng, has, height, ink, [glyph[2:] for glyph in glyphs]))
+    all_ink = np.maximum(all_ink, sheet.ink)
     darkness = rng.uniform(*(FAINT if has["faint"] else CONTRAST))
     if not has["drawn"] and rng.random() < 0.5:  # a pen that writes unevenly
         darkness = darkness * np.clip(1 + scenes.field(rng, shape, int(rng.integers(8, 60)), 0.25), 0.4, 1)
@@ -116,56 +140,6 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen))
     page = Page(photo, digits, np.where(covered < 0.5, owner, -1))
     return _cut_out(rng, page) if has["small"] else page
-
-
-def _glyph(rng, images, labels, height, pen, has, among=None):
-    """A digit's label and its ink, of the labels in `among` where it is given."""
-    if among is None and rng.random() < 0.07:
-        among = 1  # the easiest to overlook
-    number = rng.integers(len(images)) if among is None else rng.choice(np.flatnonzero(labels == among))
-    gaps = 0.4 * has["breaks"], 0.7 * has["open"]
-    return int(labels[number]), written(rng, images[number], max(7, height), pen, *gaps)
-
-
-def _rows(rng, images, labels, shape, has, height, pen):
-    """Digits in rows that climb or fall a little: (label, row, top, left, ink) of each."""
-    slope = rng.normal(0, 0.05)
-    gap = rng.uniform(*(TOUCHING if has["touching"] else GAP))
-    leading = rng.uniform(*LEADING) * height
-    row, edge = 0, 0 if has["cut off"] else height * 0.7
-    y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
-    while y < shape[0] - (-0.5 * height if has["cut off"] else edge + 0.6 * height + max(0, slope) * shape[1]):
-        x = rng.uniform(-height, 0.5 * shape[1]) if has["cut off"] else edge
-        among, its_gap = None, gap
-        for _ in range(rng.integers(1, 16)):
-            if rng.random() < 0.12:
-                among = rng.choice(REPEATED) if among is None else None
-                its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
-            label, glyph = _glyph(rng, images, labels, height * np.exp(rng.normal(0, 0.1)), pen, has, among)
-            top = round(y + slope * x + rng.normal(0, 0.05) * height - glyph.shape[0] / 2)
-            if x + glyph.shape[1] > shape[1] - edge and not (has["cut off"] and x < shape[1]):
-                break
-            yield label, row, top, round(x), glyph
-            x += glyph.shape[1] + height * max(-0.2, rng.normal(its_gap, 0.05 if its_gap < TOUCHING[1] else 0.12)) + 1
-            if rng.random() < 0.12:
-                x += rng.uniform(0.5, 2) * height
-        y += leading
-        row += 1
-
-
-def _scattered(rng, images, labels, shape, has, height, pen):
-    """A few digits apart from each other, or none: (label, row, top, left, ink) of each."""
-    taken = np.zeros(shape, bool)
-    for number in range(rng.integers(0, 7)):
-        label, glyph = _glyph(rng, images, labels, min(height * np.exp(rng.normal(0, 0.35)), shape[0] / 2), pen, has)
-        beyond = 4 if has["cut off"] else 0
-        top, left = (
-            int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, glyph.shape, strict=True)
-        )
-        page, _ = overlap(shape, top - 3, left - 3, (glyph.shape[0] + 6, glyph.shape[1] + 6))
-        if not taken[page].any():
-            taken[page] = True
-            yield label, number, top, left, glyph
 
 
 def _cut_out(rng, page):

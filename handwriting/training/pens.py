@@ -16,7 +16,6 @@ GAP, OPENING = (0.04, 0.18), (0.06, 0.24)  # radius of a gap anywhere, and at th
 TOP = 0.12  # of the ink
 HYPHEN = (-0.03, 0.4), (0.15, 0.6)  # how far from the digit after it, and how long, in heights
 FAR = 1e3
-LETTERS = "AEFHJKLMNPQRTVWXYadefhikmnprtvwxy+=#&%?"  # without those that are written like a digit
 
 
 def any_pen(rng, height, faint):
@@ -30,11 +29,12 @@ def any_pen(rng, height, faint):
     return "stroke", rng.uniform(*SWELLING) * height
 
 
-def written(rng, digit, height, pen, breaks=0, opened=0):
+def written(rng, digit, height, pen, breaks=0, opened=0, word=False):
     """The ink, float32 [h, w] in [0, 1], of an MNIST digit, uint8 [28, 28], written about `height` pixels high.
 
     The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the chance of gaps; opened: that
-    of one at the top, where many people do not close a 0, 6, 8 or 9.
+    of one at the top, where many people do not close a 0, 6, 8 or 9. word: whether it is a whole word, uint8 of any
+    size, which is turned less.
     """
     kind, width = pen
     rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
@@ -51,7 +51,7 @@ def written(rng, digit, height, pen, breaks=0, opened=0):
     else:
         distance = cv2.distanceTransform(1 - stroke, cv2.DIST_L2, 3) - inside
         radius, darkness = width, 1
-    ink = darkness * np.clip(radius + 0.5 - _transformed(rng, distance, scale) * scale, 0, 1)
+    ink = darkness * np.clip(radius + 0.5 - _transformed(rng, distance, scale, 0.3 if word else 1) * scale, 0, 1)
     if rng.random() < breaks:
         for _ in range(rng.integers(1, 3)):
             _break(rng, ink, rng.uniform(*GAP) * height)
@@ -59,13 +59,13 @@ def written(rng, digit, height, pen, breaks=0, opened=0):
         _break(rng, ink, rng.uniform(*OPENING) * height, TOP)
     rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
     if not len(rows):  # gaps took all of it, or the pen was thinner than the stroke
-        return written(rng, digit, height, ("line", 1))
+        return written(rng, digit, height, ("line", 1), word=word)
     return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
-def _transformed(rng, distance, scale):
-    """An array scaled, turned, sheared, stretched and bent a little, in its new bounds."""
-    turn = np.deg2rad(rng.normal(0, TILT))
+def _transformed(rng, distance, scale, tilt):
+    """An array scaled, turned (by so much of TILT), sheared, stretched and bent a little, in its new bounds."""
+    turn = np.deg2rad(rng.normal(0, tilt * TILT))
     stretch = np.exp(rng.normal(0, ASPECT))
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = matrix @ np.array([[stretch, rng.normal(0, SHEAR)], [0, 1]])
@@ -75,7 +75,7 @@ def _transformed(rng, distance, scale):
     size = tuple(int(side) for side in np.ceil(high - low) + 2)
     matrix = np.hstack([matrix, (1 - low)[:, None]])
     distance = cv2.warpAffine(distance, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FAR)
-    bent = (field(rng, distance.shape, 2, rng.uniform(0, BENT) * max(size)) for _ in range(2))
+    bent = (field(rng, distance.shape, 2, rng.uniform(0, BENT) * min(max(size), 2 * size[1])) for _ in range(2))
     y, x = (place + way for place, way in zip(np.mgrid[: size[1], : size[0]].astype(np.float32), bent, strict=True))
     y += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.pi * np.clip(y / size[1], 0, 1))
     return cv2.remap(distance, x, y, cv2.INTER_LINEAR, borderValue=FAR)
@@ -126,21 +126,6 @@ def dirt(rng, has, height, digit_ink, glyphs):
         for top, left, glyph in glyphs:
             if rng.random() < 0.1:
                 _hyphen(rng, ink, top + rng.uniform(0.35, 0.9) * glyph.shape[0], left, height, pen)
-    if has["letters"]:
-        fonts = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX)
-        for _ in range(rng.integers(1, max(2, 5 * amount))):
-            word = "".join(rng.choice(list(LETTERS), rng.integers(1, 9)))
-            y, x = int(rng.integers(-10, shape[0])), int(rng.integers(-10, shape[1]))
-            font, high = int(rng.choice(fonts)), height * rng.uniform(0.6, 1.3)
-            if rng.random() < 0.4:
-                cv2.putText(ink, word, (x, y), font, high / 22, 255, max(1, pen // 2), cv2.LINE_AA)
-                continue
-            for letter in word:  # with the strokes that digits have
-                form = cv2.putText(np.zeros((28, 28), np.uint8), letter, (3, 21), font, 0.7, 255, 2, cv2.LINE_AA)
-                glyph = written(rng, form, high, ("line", pen))
-                page, part = overlap(shape, y - glyph.shape[0], x, glyph.shape)
-                ink[page] = np.maximum(ink[page], np.uint8(255 * glyph[part]))
-                x += round(glyph.shape[1] + rng.uniform(-0.05, 0.3) * high)
     if rng.random() < 0.85:  # mostly apart from the digits
         ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
     if has["boxes"]:

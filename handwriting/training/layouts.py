@@ -1,0 +1,318 @@
+"""Where digits stand on a page, and the words, signs and tables that stand around them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from handwriting.training.pens import overlap, written
+from handwriting.training.texts import (
+    DRAWN_SIGNS,
+    FONT_SIGNS,
+    Letters,
+    a_letter,
+    a_word,
+    bare_one,
+    drawn_sign,
+    handwritten,
+    typeset,
+)
+
+LEADING, GAP = (1.08, 2.6), (-0.02, 0.9)  # from row to row, from digit to digit, in heights
+TOUCHING = (-0.16, 0.03)  # the gap between digits that touch
+REPEATED = (0, 0, 0, 1, 1, 8, 9)  # digits that people write several times in a row
+SMALLER = (0.4, 0.8)  # of a digit's height: uneven ones
+LABEL = (0.35, 1.0)  # of a digit's height: capitals of printed text
+CELL_HEIGHT, CELL_WIDTH = (1.15, 2.6), (1.3, 6)  # in heights of a digit
+WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
+    "number": 0.5,
+    "empty": 0.2,
+    "label": 0.1,
+    "sign": 0.1,
+    "letter": 0.05,
+    "word": 0.05,
+}
+
+
+@dataclass
+class Sheet:
+    """A page while it is being written: what stands on it beside digits."""
+
+    letters: Letters
+    ink: np.ndarray  # float32 [height, width] in [0, 1], of the pen that writes the digits
+    printed: np.ndarray  # the same, of a printer
+    shade: np.ndarray  # float32 [height, width, 3], of coloured cells
+
+    @classmethod
+    def blank(cls, shape, letters):
+        """An empty one."""
+        ink, printed = np.zeros((2, *shape), np.float32)
+        return cls(letters, ink, printed, np.ones((*shape, 3), np.float32))
+
+
+def put(canvas, ink, top, left):
+    """Lay ink, float32 [h, w], on a canvas."""
+    page, part = overlap(canvas.shape, round(top), round(left), ink.shape)
+    canvas[page] = np.maximum(canvas[page], ink[part])
+
+
+def _put_word(canvas, word, baseline, left):
+    """Lay a word, as typeset gives it, on a line; how wide it is."""
+    if word is None:
+        return 0
+    ink, below = word
+    put(canvas, ink, baseline + below - len(ink), left)
+    return ink.shape[1]
+
+
+class Writer:
+    """Who writes the digits of one page: which digits, with which pen."""
+
+    def __init__(self, rng, images, labels, has, height, pen):
+        self.rng, self.images, self.labels = rng, images, labels
+        self.has, self.height, self.pen = has, height, pen
+        self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
+        self.by_label = None
+        self.bare = rng.random() < 0.5  # some people's 1 is one stroke
+
+    def glyph(self, height, among=None):
+        """A digit's label and its ink, of the label `among` where it is given."""
+        rng = self.rng
+        if among is None and rng.random() < (0.3 if self.has["ones"] else 0.07):
+            among = 1  # the easiest to overlook
+        if among is None:
+            number = rng.integers(len(self.images))
+        else:
+            if self.by_label is None:
+                self.by_label = {}
+            if among not in self.by_label:
+                self.by_label[among] = np.flatnonzero(self.labels == among)
+            number = rng.choice(self.by_label[among])
+        label = int(self.labels[number])
+        if label == 1 and self.bare:
+            return label, bare_one(rng, max(7, height), self.width)
+        if self.has["uneven"] and (label == 0 or rng.random() < 0.25) and rng.random() < 0.6:
+            height *= rng.uniform(*SMALLER)
+        gaps = 0.4 * self.has["breaks"], 0.7 * self.has["open"]
+        return label, written(rng, self.images[number], max(7, height), self.pen, *gaps)
+
+
+def rows(writer, sheet):
+    """Digits in rows that climb or fall a little, with words and signs: (label, row, top, left, ink) of each."""
+    rng, has, height = writer.rng, writer.has, writer.height
+    shape = sheet.ink.shape
+    slope = rng.normal(0, 0.05)
+    gap = rng.uniform(*(TOUCHING if has["touching"] else GAP))
+    leading = rng.uniform(*LEADING) * height
+    row, edge = 0, 0 if has["cut off"] else height * 0.7
+    y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
+    much_text = rng.uniform(0.05, 0.5)
+    while y < shape[0] - (-0.5 * height if has["cut off"] else edge + 0.6 * height + max(0, slope) * shape[1]):
+        x = rng.uniform(-height, 0.5 * shape[1]) if has["cut off"] else edge
+        among, its_gap = None, gap
+        for _ in range(rng.integers(1, 16)):
+            middle = y + slope * x
+            if has["beside"] and rng.random() < much_text:
+                x += rng.uniform(0, 0.5) * height
+                text = a_word(rng) if rng.random() < 0.8 else a_letter(rng)
+                word = handwritten(rng, sheet.letters, text[:9], height * rng.uniform(0.7, 1.15), writer.width)
+                x += _put_word(sheet.ink, word, middle + 0.5 * height, x) + height * rng.uniform(0.1, 0.9)
+            if has["signs"] and rng.random() < 0.4:
+                x += rng.uniform(0, 0.4) * height
+                x += _a_sign(writer, sheet, middle, x) + height * rng.uniform(0.05, 0.5)
+            if rng.random() < 0.12:
+                among = rng.choice(REPEATED) if among is None else None
+                its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
+            label, glyph = writer.glyph(height * np.exp(rng.normal(0, 0.1)), among)
+            lift = 0
+            if has["uneven"] and len(glyph) < 0.8 * height:
+                lift = rng.choice([0, 0.5, -0.5, -0.8]) * (height - len(glyph))
+            top = round(y + slope * x + rng.normal(0, 0.05) * height - glyph.shape[0] / 2 + lift)
+            if x + glyph.shape[1] > shape[1] - edge and not (has["cut off"] and x < shape[1]):
+                break
+            yield label, row, top, round(x), glyph
+            x += glyph.shape[1] + height * max(-0.2, rng.normal(its_gap, 0.05 if its_gap < TOUCHING[1] else 0.12)) + 1
+            if label == 1:
+                x += max(0, 0.1 * height - glyph.shape[1] / 2)  # strokes beside each other, as in 11, don't touch
+            if rng.random() < 0.12:
+                x += rng.uniform(0.5, 2) * height
+        y += leading
+        row += 1
+
+
+def _a_sign(writer, sheet, middle, left):
+    """Write a sign with its middle at a row; how wide it is."""
+    rng, height = writer.rng, writer.height
+    if rng.random() < 0.12:
+        word = handwritten(rng, sheet.letters, str(rng.choice(list(FONT_SIGNS))), height * 0.9, writer.width)
+        return _put_word(sheet.ink, word, middle + 0.5 * height, left)
+    sign = str(rng.choice(DRAWN_SIGNS[:4] if rng.random() < 0.4 else DRAWN_SIGNS))
+    ink, rise = drawn_sign(rng, sign, height, writer.width)
+    put(sheet.ink, ink, middle - rise - len(ink) / 2, left)
+    return ink.shape[1]
+
+
+def scattered(writer, sheet):
+    """A few digits apart from each other, or none: (label, row, top, left, ink) of each."""
+    rng, shape = writer.rng, sheet.ink.shape
+    taken = np.zeros(shape, bool)
+    for number in range(rng.integers(0, 7)):
+        label, glyph = writer.glyph(min(writer.height * np.exp(rng.normal(0, 0.35)), shape[0] / 2))
+        beyond = 4 if writer.has["cut off"] else 0
+        top, left = (
+            int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, glyph.shape, strict=True)
+        )
+        page, _ = overlap(shape, top - 3, left - 3, (glyph.shape[0] + 6, glyph.shape[1] + 6))
+        if not taken[page].any():
+            taken[page] = True
+            yield label, number, top, left, glyph
+
+
+def table(writer, sheet):
+    """Digits in the cells of a printed table with labels: (label, row, top, left, ink) of each."""
+    rng, height = writer.rng, writer.height
+    shape = sheet.ink.shape
+    font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
+    label_height = max(5, height * rng.uniform(*LABEL))
+    pitch = height * rng.uniform(*CELL_HEIGHT)
+    columns = [rng.uniform(-2, 0.4) * height]
+    even = rng.uniform(*CELL_WIDTH) * height if rng.random() < 0.5 else None
+    while columns[-1] < shape[1]:
+        columns.append(columns[-1] + (even or rng.uniform(*CELL_WIDTH) * height))
+    lines = np.arange(rng.uniform(-1, 0.5) * pitch, shape[0] + pitch, pitch)
+    _draw_borders(rng, sheet, columns, lines, height)
+    _shade(rng, sheet, columns, lines)
+    headings, row_labels = rng.random() < 0.6, rng.random() < 0.7
+    chances = np.array(list(WRITTEN_IN_CELLS.values())) * rng.uniform(0.1, 2, len(WRITTEN_IN_CELLS))
+    number = 0
+    for row, top in enumerate(lines[:-1]):
+        for column, (left, right) in enumerate(zip(columns, columns[1:], strict=False)):
+            what = str(rng.choice(list(WRITTEN_IN_CELLS), p=chances / chances.sum()))
+            if (row_labels and column == 0) or (headings and row == 0):
+                what = "label" if rng.random() < 0.85 else "number"
+            baseline = top + pitch / 2 + 0.5 * height + rng.normal(0, 0.08) * height
+            x = left + rng.uniform(0.05, 0.5) * height
+            if what == "number":
+                if rng.random() < 0.5:
+                    x = (left + right) / 2 - rng.uniform(0.2, 1) * height
+                for _ in range(1 if rng.random() < 0.3 else rng.integers(1, 6)):
+                    digit, glyph = writer.glyph(height * rng.uniform(0.8, 1.1))
+                    if x + 0.5 * glyph.shape[1] > right:
+                        break
+                    yield digit, number, round(baseline - len(glyph)), round(x), glyph
+                    x += glyph.shape[1] + max(1, rng.normal(0.15, 0.1) * height)
+                number += 1
+            elif what == "label":
+                text = a_word(rng, digits=True)
+                if rng.random() < 0.5:  # as many as the cell has room for
+                    text += " " + a_word(rng, digits=True)
+                word = typeset(font, text, label_height)
+                if word and word[0].shape[1] > right - left and rng.random() < 0.8:
+                    ink = word[0][:, : max(1, int(right - left))]
+                    word = (ink, word[1])
+                _put_word(sheet.printed, word, top + pitch / 2 + 0.5 * label_height, left + 0.15 * height)
+            elif what == "sign":
+                _a_sign(writer, sheet, top + pitch / 2, (left + right) / 2 - 0.3 * height)
+            elif what in ("letter", "word"):
+                text = a_letter(rng) if what == "letter" else a_word(rng)
+                high = height * rng.uniform(0.7, 1.1)
+                _put_word(sheet.ink, handwritten(rng, sheet.letters, text[:8], high, writer.width), baseline, x)
+
+
+def _draw_borders(rng, sheet, columns, lines, height):
+    """Draw a table's lines: thin or thick, dotted, or only those across."""
+    ink = np.zeros(sheet.ink.shape, np.uint8)
+    width = 1 if rng.random() < 0.6 else max(1, round(rng.uniform(0.05, 0.2) * height))
+    down, across = rng.random() < 0.85, rng.random() < 0.9
+    if down:
+        for x in columns:
+            cv2.line(ink, (round(x), 0), (round(x + rng.normal(0, 1)), ink.shape[0]), 255, width, cv2.LINE_AA)
+    if across:
+        for y in lines:
+            cv2.line(ink, (0, round(y)), (ink.shape[1], round(y + rng.normal(0, 1))), 255, width, cv2.LINE_AA)
+    if rng.random() < 0.12:  # dotted
+        dots = (np.add.outer(np.arange(ink.shape[0]), np.arange(ink.shape[1])) // max(1, width)) % 3 == 0
+        ink *= dots
+    np.maximum(sheet.printed, ink * np.float32(rng.uniform(0.3, 1) / 255), out=sheet.printed)
+
+
+def _shade(rng, sheet, columns, lines):
+    """Colour some rows and columns of a table."""
+    if rng.random() < 0.3:
+        for edges, axis in ((columns, 1), (lines, 0)):
+            for low, high in zip(edges, edges[1:], strict=False):
+                if rng.random() < 0.2:
+                    part = [slice(None), slice(None)]
+                    part[axis] = slice(max(0, round(low)), max(0, round(high)))
+                    sheet.shade[tuple(part)] *= np.float32(rng.uniform(0.55, 1, 3))
+
+
+def words(writer, sheet, digit_ink):
+    """Words by hand here and there, mostly apart from the digits."""
+    rng, shape = writer.rng, sheet.ink.shape
+    for _ in range(rng.integers(1, max(2, 5 * shape[0] * shape[1] // 256**2))):
+        high = writer.height * rng.uniform(0.6, 1.3)
+        word = handwritten(rng, sheet.letters, a_word(rng)[:10], high, writer.width)
+        _put_word(sheet.ink, word, rng.uniform(0, shape[0] + high), rng.uniform(-high, shape[1]))
+    if rng.random() < 0.85:
+        sheet.ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
+
+
+def prose(rng, sheet, height, digit_ink, width=None):
+    """Lines of text, on the sheet where no digits are: printed, or by the pen where its width is given."""
+    canvas = sheet.printed if width is None else sheet.ink
+    shape = canvas.shape
+    high = np.clip(height * (rng.uniform(0.35, 1.1) if width is None else rng.uniform(0.6, 1.1)), 5, 120)
+    font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
+    busy = cv2.dilate(np.uint8(digit_ink > 0.1), np.ones((3, 3)))
+    leading = high * rng.uniform(1.4, 3.5)
+    y, full = rng.uniform(-high, 2 * leading), rng.random() < 0.4
+    while y < shape[0] + high:
+        x = rng.uniform(-2 * high, high) if full else rng.uniform(-high, 0.7 * shape[1])
+        for _ in range(60 if full else rng.integers(1, 8)):
+            if x > shape[1] or (width and rng.random() < 0.05):
+                break
+            if width is None:
+                word = typeset(font, a_word(rng, digits=True), high)
+            else:
+                word = handwritten(rng, sheet.letters, a_word(rng), high, width)
+            if word:
+                ink, below = word
+                page, part = overlap(shape, round(y + below - len(ink)), round(x), ink.shape)
+                if not busy[page].any():
+                    canvas[page] = np.maximum(canvas[page], ink[part])
+                x += ink.shape[1]
+            x += high * rng.uniform(0.3, 0.8)
+        if rng.random() < 0.1:  # a line to write on
+            _leader(rng, canvas, y, high)
+        y += leading
+
+
+def _leader(rng, canvas, y, high):
+    """Draw a line or dots to write on."""
+    left, right = np.sort(rng.uniform(-0.2, 1.2, 2)) * canvas.shape[1]
+    step = max(2, rng.uniform(0.15, 0.6) * high)
+    dots = np.arange(left, right, step)
+    for x in dots:
+        end = (int(x), int(y)) if rng.random() < 0.98 else (int(x + step), int(y))
+        cv2.line(canvas, (int(x), int(y)), end, 1.0, max(1, round(0.06 * high)), cv2.LINE_AA)
+
+
+def typed_digits(rng, letters):
+    """The ten digits of a printed or handwritten font, uint8 [10, 28, 28], and their labels."""
+    fonts = letters.printed if rng.random() < 0.4 else letters.hand
+    font = fonts[rng.integers(len(fonts))]
+    images = np.zeros((10, 28, 28), np.uint8)
+    for digit in range(10):
+        ink = np.uint8(255 * typeset(font, str(digit), 19)[0][:28, :28])
+        rows, columns = (14 - side // 2 for side in ink.shape)
+        images[digit, rows : rows + ink.shape[0], columns : columns + ink.shape[1]] = ink
+    return images, np.arange(10)
+
+
+def tint(rng, sheet, scene, darkness=(0.4, 1)):
+    """Print what the sheet's printer printed, and its coloured cells, on a scene."""
+    colour = np.full(3, rng.uniform(0, 0.3)) if rng.random() < 0.7 else rng.uniform(0, 0.8, 3)
+    scene = scene * sheet.shade
+    blurred = sheet.printed if rng.random() < 0.5 else cv2.GaussianBlur(sheet.printed, (0, 0), 0.6)
+    return scene * (1 - (blurred * rng.uniform(*darkness))[..., None] * np.float32(1 - colour))

@@ -1,0 +1,253 @@
+"""What stands on pages beside digits: printed and handwritten words, letters that people drew, signs."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from handwriting.training.pens import written
+from support.errors import UserError
+
+HERE = Path(__file__).parent
+FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
+PRINTED = set(
+    "arimo cousine courier-prime eb-garamond inconsolata lora merriweather montserrat noto-sans open-sans oswald "
+    "pt-serif roboto tinos".split()
+)  # the other fonts of package.json are handwritten
+FORM = 22  # pixels: capital height at which a handwritten word is set before a pen writes it
+WORDS = (
+    "Name Date Total Marks Mark Math Maths Sum Score Points Grade Class Roll Page Test Exam Question Answer Signature "
+    "Address Phone Number Amount Price Qty Item Room Year Month Day Time Week January February March April May June "
+    "July August September October November December Mon Tue Wed Thu Fri Sat Sun one two three four five six seven "
+    "eight nine ten eleven twelve twenty thirty forty fifty hundred thousand only and of the to in for with from by at "
+    "is are was not no yes kg cm mm km ml hr min sec pcs per each left right born died son daughter wife married "
+    "Juni Juli Mai Marts Maj Oktober Dezember Summe Datum Seite Spiel Gesamt gesamt unten oben English Hindi Science "
+    "Physics Biology History result correct wrong good well done see cash paid due balance net gross tax net"
+).split()
+VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxyz"
+CAPITALS = "ABCDEFGHKLMNPRTUVWXY"  # that stand alone: without those that are written like a digit
+SMALL = "acdefhkmnprtuvwxy"
+FONT_SIGNS = "%$€#*&?!<>@"
+DRAWN_SIGNS = tuple("+-×÷=()[]/,.:{}") + ("tick", "cross", "arrow", "tally", "bullet", "pips")
+
+
+@dataclass
+class Letters:
+    """Whose letters stand on pages: fonts' files, and images that people drew, uint8 [105, 105], ink bright."""
+
+    printed: list  # of paths
+    hand: list  # of paths
+    drawn: list  # a list for each person and alphabet, of functions that give an image
+
+
+def training_letters():
+    """The Letters that the finder learns from. Raises UserError where the fonts or the drawn letters are missing."""
+    printed, hand = [], []
+    for folder in sorted(FONTS.iterdir()) if FONTS.is_dir() else ():
+        (printed if folder.name in PRINTED else hand).append(folder / "files" / f"{folder.name}-latin-400-normal.woff")
+    if len(printed) < len(PRINTED) or not hand:
+        raise UserError(f"the fonts for the finder's training are missing: run npm install in {HERE}")
+    people = {}
+    for path in sorted(DRAWN.glob("**/character*/*.png")):
+        people.setdefault((path.parent.parent, path.stem[-2:]), []).append(path)
+    if not people:
+        raise UserError(f"the drawn letters are missing: unpack Omniglot's images_background.zip in {DRAWN}")
+    latin = [paths for (alphabet, _), paths in people.items() if alphabet.name == "Latin"]
+    return Letters(printed, hand, latin * 2 + list(people.values()))
+
+
+def a_word(rng, digits=False):
+    """A word, a made-up word, a letter or a few signs. digits: whether numbers may come up."""
+    chance = rng.random()
+    if digits and chance < 0.25:
+        return str(rng.integers(0, 10 ** int(rng.integers(1, 6)))) + str(rng.choice(["", "", "", ".", ")", ":", "%"]))
+    if chance < 0.6:
+        word = str(rng.choice(WORDS))
+    else:
+        consonants = rng.random() < 0.6
+        word = ""
+        for _ in range(int(rng.integers(2, 10))):
+            word += str(rng.choice(list(CONSONANTS if consonants else VOWELS)))
+            consonants = not consonants if rng.random() < 0.8 else consonants
+    if len(word) > 2 and rng.random() < 0.2:
+        word = word.upper()
+    elif rng.random() < 0.3:
+        word = word.capitalize()
+    if rng.random() < 0.06:
+        word = str(rng.choice(list(FONT_SIGNS))) + word
+    return word + (str(rng.choice(list(".,:;-/)?!"))) if rng.random() < 0.15 else "")
+
+
+def a_letter(rng):
+    """A letter that stands alone, such as a grade."""
+    letter = str(rng.choice(list(CAPITALS if rng.random() < 0.7 else SMALL)))
+    return letter + (str(rng.choice(["+", "-", ".", ")"])) if rng.random() < 0.2 else "")
+
+
+@functools.lru_cache(600)
+def _font(path, size):
+    return ImageFont.truetype(path, size)
+
+
+@functools.lru_cache(200)
+def _capital_share(path):
+    _, top, _, bottom = _font(path, 100).getbbox("H")
+    return max(20, bottom - top) / 100
+
+
+def typeset(path, text, height):
+    """Text in a font with capitals `height` high: its ink, float32 [h, w] in [0, 1], and how far it goes below the
+    baseline, in pixels. None where the font has no ink for it.
+    """
+    font = _font(path, max(5, round(height / _capital_share(path))))
+    left, top, right, bottom = font.getbbox(text, anchor="ls")
+    if right - left < 1 or bottom - top < 1:
+        return None
+    image = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
+    ImageDraw.Draw(image).text((1 - left, 1 - top), text, 255, font, anchor="ls")
+    return np.asarray(image, np.float32) / 255, bottom + 1
+
+
+def handwritten(rng, letters, text, height, width):
+    """A word by hand with capitals about `height` high and a pen `width` pixels wide: as typeset gives it."""
+    if letters.drawn and rng.random() < 0.3:
+        return _drawn_word(rng, letters, len(text), height, width)
+    path = letters.hand[rng.integers(len(letters.hand))]
+    if rng.random() < 0.5:  # as the font has it, or bolder
+        set_ = typeset(path, text, height)
+        if set_ is None:
+            return None
+        ink, below = set_
+        grown = round(min(width, 0.15 * height) - 0.06 * height)
+        if grown > 0:
+            ink = cv2.dilate(np.pad(ink, grown), np.ones((grown + 1, grown + 1)))
+            below += grown
+        return ink, below
+    set_ = typeset(path, text, FORM)
+    if set_ is None or set_[0].max() < 0.7:
+        return None
+    ink, below = set_
+    high = len(ink) * height / FORM
+    return written(rng, np.uint8(255 * ink), max(4, high), ("line", width), word=True), below * height / FORM
+
+
+def _drawn_word(rng, letters, length, height, width):
+    """Letters that one person drew, one beside the other."""
+    person = letters.drawn[rng.integers(len(letters.drawn))]
+    glyphs, x, height = [], 0, height * rng.uniform(0.6, 1)
+    for _ in range(max(2, min(length, 6))):
+        image = 255 - cv2.imread(str(person[rng.integers(len(person))]), cv2.IMREAD_GRAYSCALE)
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        few = 28 / max(image.shape)
+        image = cv2.resize(cv2.dilate(image, np.ones((3, 3))), None, fx=few, fy=few, interpolation=cv2.INTER_AREA)
+        own = height * rng.uniform(0.8, 1.2) * (image.shape[0] / 28) ** 0.5
+        if not (image > 160).any():
+            continue
+        glyph = written(rng, image, max(4, own), ("line", width))
+        glyphs.append((round(x), glyph))
+        x += glyph.shape[1] + rng.uniform(-0.1, 0.3) * height
+    if not glyphs:
+        return None
+    high = max(len(glyph) for _, glyph in glyphs)
+    word = np.zeros((high, max(at + glyph.shape[1] for at, glyph in glyphs if at >= 0) + 1), np.float32)
+    for at, glyph in glyphs:
+        at, top = max(0, at), (high - len(glyph)) // (1 if rng.random() < 0.8 else 2)
+        part = word[top : top + len(glyph), at : at + glyph.shape[1]]
+        np.maximum(part, glyph[:, : part.shape[1]], out=part)
+    return word, 0
+
+
+def drawn_sign(rng, sign, height, width):
+    """A sign by hand beside digits `height` high: its ink, float32 [h, w], and how far its middle is above theirs."""
+    wide = 0.35 * height * np.exp(rng.normal(0, 0.25))
+    strokes, dots, rise = [], [], 0
+
+    def line(*points):
+        strokes.append(np.array(points, float) * (wide, wide) + rng.normal(0, 0.06 * wide, (len(points), 2)))
+
+    def arc(side, high):
+        angles = np.linspace(-1, 1, 9)
+        line(*[(side * 0.9 * np.cos(1.3 * a), high * np.sin(1.3 * a)) for a in angles])
+
+    radius = max(width * rng.uniform(0.5, 1.1), 0.8)
+    if sign == "+":
+        line((-1, 0), (1, 0))
+        line((0, -1), (0, 1))
+    elif sign in "×":
+        line((-0.8, -0.8), (0.8, 0.8))
+        line((0.8, -0.8), (-0.8, 0.8))
+    elif sign in "-":
+        line((-1, 0), (1, 0))
+    elif sign == "=":
+        line((-1, -0.35), (1, -0.35))
+        line((-1, 0.35), (1, 0.35))
+    elif sign == "÷":
+        line((-1, 0), (1, 0))
+        dots += [(0, -0.7 * wide), (0, 0.7 * wide)]
+    elif sign in "()":
+        arc(1 if sign == ")" else -1, rng.uniform(1.5, 2.4))
+    elif sign in "[]":
+        side, high, long = (-1 if sign == "[" else 1), rng.uniform(1.4, 3), rng.uniform(0.3, 0.8)
+        line((-side * long, -high), (0, -high), (0, high), (-side * long, high))
+    elif sign in "{}":
+        side = -1 if sign == "{" else 1
+        line((-side * 0.6, -2), (0, -1.6), (0, -0.4), (side * 0.5, 0), (0, 0.4), (0, 1.6), (-side * 0.6, 2))
+    elif sign == "/":
+        line((rng.uniform(0.6, 1.4), -rng.uniform(1.2, 1.8)), (-rng.uniform(0.6, 1.4), rng.uniform(1.2, 1.8)))
+    elif sign == ",":
+        line((0, 0), (-0.25, 0.7))
+        rise = -0.45 * height
+    elif sign == ".":
+        dots, rise = [(0, 0)], -0.45 * height
+    elif sign == ":":
+        dots = [(0, -0.6 * wide), (0, 0.6 * wide)]
+    elif sign == "tick":
+        line((-0.8, -0.1), (-0.3, 0.9), (1.2, -1.5))
+    elif sign == "cross":
+        line((-1.3, -1.3), (1.3, 1.3))
+        line((1.3, -1.3), (-1.3, 1.3))
+    elif sign == "arrow":
+        line((-2, 0), (2, 0))
+        line((1.3, -0.6), (2, 0), (1.3, 0.6))
+    elif sign == "tally":
+        for x in np.arange(4) - 1.5:
+            line((x * 0.8, -1.5), (x * 0.8, 1.5))
+        line((-1.9, 0.8), (1.9, -0.8))
+    elif sign == "bullet":
+        radius, dots = height * rng.uniform(0.1, 0.3), [(0, 0)]
+    elif sign == "pips":
+        side = 1.4
+        line((-side, -side), (side, -side), (side, side), (-side, side), (-side, -side))
+        places = [(x * wide * 0.7, y * wide * 0.7) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+        dots, radius = [places[n] for n in rng.choice(9, int(rng.integers(1, 7)), replace=False)], 0.17 * wide
+    points = np.concatenate([*strokes, np.array(dots).reshape(-1, 2)])
+    edge = max(width, radius) + 2
+    low, high = points.min(0) - edge, points.max(0) + edge
+    size = np.int32(np.ceil(high - low)) + 1
+    ink = np.zeros(size[::-1], np.uint8)
+    for stroke in strokes:
+        cv2.polylines(ink, [np.int32((stroke - low) * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
+    for dot in dots:
+        cv2.circle(ink, tuple(int(at) for at in (np.array(dot) - low) * 8), int(radius * 8), 255, -1, cv2.LINE_AA, 3)
+    return ink * np.float32(min(1, width) / 255), rise
+
+
+def bare_one(rng, height, width):
+    """A 1 of one straight or slightly bent stroke, tilted by up to 15 degrees: its ink, cut to it."""
+    tilt = np.deg2rad(np.clip(rng.normal(0, 7), -15, 15))
+    along = np.linspace(-0.5, 0.5, 7)
+    bend = rng.normal(0, 0.03) * np.cos(np.pi * along)
+    if rng.random() < 0.15:  # a short upstroke
+        along, bend = np.append(-0.5 + rng.uniform(0.08, 0.2), along), np.append(-rng.uniform(0.05, 0.12), bend)
+    x, y = height * (bend - np.tan(tilt) * along), height * along
+    pad = int(width) + 3
+    shape = int(height) + 2 * pad, int(np.ptp(x)) + 2 * pad
+    ink = np.zeros(shape, np.uint8)
+    points = np.stack([x - x.min() + pad, y + height / 2 + pad], 1)
+    cv2.polylines(ink, [np.int32(points * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * np.float32(min(1, width) / 255)
