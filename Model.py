@@ -1,14 +1,11 @@
 """The network myCNN of the report, and its parameter files."""
 
-from pathlib import Path
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from support.errors import UserError
-from support.files import atomic_write
+from support.weights import load_weights, save_weights
 
 
 class myCNN(nn.Module):  # noqa: N801 (the report's name)
@@ -47,44 +44,21 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
 
 
 def save_parameters(model, path):
-    """Save a myCNN's state_dict to the .npy file `path` with np.save, atomically and without pickle.
-
-    It holds one structured record: its fields have the state_dict's names, shapes and values (float32, and int64 for
-    BatchNorm's counters). Raises UserError where the file can't be written.
-    """
-    state = model.state_dict()
-    record = np.empty((), _record_dtype(state))
-    for name, tensor in state.items():
-        record[name] = tensor.cpu().numpy()
-    with atomic_write(path) as file:
-        np.save(file, record, allow_pickle=False)
+    """Save a myCNN's state_dict to the .npz file `path`, atomically. Raises UserError where it can't be written."""
+    save_weights(path, model.state_dict())
 
 
 def load_parameters(path):
-    """The myCNN, on the CPU and in training mode, whose parameters save_parameters wrote to `path`.
+    """The myCNN, on the CPU and in eval mode, whose parameters save_parameters wrote to `path`.
 
-    A file may come from anybody: none can run code or claim more memory than its own size. Raises UserError, which
-    names the file, where it is not a parameter file of a myCNN.
+    Raises UserError, which names the file, where it is damaged or does not hold a myCNN's parameters.
     """
+    state = load_weights(path)
     try:
-        if not Path(path).is_file():  # a pipe would be waited for
-            raise ValueError("it is not a file")
-        # Mapped, a record larger than the file is refused before anything of its size is allocated.
-        record = np.load(path, mmap_mode="r", allow_pickle=False)
-        widths = [record.dtype[f"{layer}.weight"].shape[0] for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")]
+        widths = [len(state[f"{layer}.weight"]) for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")]
         with torch.device("meta"):  # shapes only: nothing to initialise
             model = myCNN(widths)
-        if record.shape != () or record.dtype != _record_dtype(model.state_dict()):
-            raise ValueError("its fields are not those of a myCNN")
-    except Exception as error:  # noqa: BLE001 (a damaged header makes NumPy's parser raise nearly anything)
-        raise UserError(f"{path} is not a whole parameter file of a myCNN, or can't be read ({error})") from error
-    state = {name: torch.from_numpy(np.array(record[name])) for name in record.dtype.names}
-    if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise UserError(f"{path} has numbers that are not finite: it is damaged, or its training went wrong")
-    model.load_state_dict(state, assign=True)
-    return model
-
-
-def _record_dtype(state):
-    """The NumPy dtype of a parameter file: a field for each tensor of the state_dict, in its order."""
-    return np.dtype([(name, "<f4" if t.is_floating_point() else "<i8", tuple(t.shape)) for name, t in state.items()])
+        model.load_state_dict(state, assign=True)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds weights, but not those of a myCNN") from error
+    return model.float().eval()

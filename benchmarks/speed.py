@@ -317,7 +317,7 @@ def main():
         model.load_state_dict(torch.load(trained, mmap=True, map_location="cpu")[0])
         run = Path(folder) / "run-001"
         run.mkdir()
-        save_parameters(model, run / "epoch_00.npy")
+        save_parameters(model, run / "epoch_00.npz")
         tested = min(time_of("test.py", run) for _ in range(2))
         output = subprocess.run(
             [sys.executable, "-c", TEST_MEMORY, run], cwd=train.ROOT, check=True, capture_output=True, text=True

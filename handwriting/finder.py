@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from support.files import atomic_write
+from support import weights
 
-WEIGHTS = Path(__file__).parent / "finder.npy"
+WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
@@ -79,23 +79,18 @@ def _layer(inputs, outputs, kernel=3, stride=1, dilation=1):
 
 
 def save_weights(finder):
-    """Write finder.npy: one structured record, as the parameter files of myCNN, in half precision."""
-    state = {
-        name: t.cpu().numpy() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")
-    }
-    record = np.empty((), [(name, "<f2", values.shape) for name, values in state.items()])
-    for name, values in state.items():
-        record[name] = values
-    with atomic_write(WEIGHTS) as file:
-        np.save(file, record, allow_pickle=False)
+    """Write finder.npz, in half precision and without BatchNorm's counters, which only training needs."""
+    state = {name: t.half() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights.save_weights(WEIGHTS, state)
 
 
 def load_finder():
-    """The trained Finder of finder.npy, on the CPU, only to be used: its BatchNorm is folded into its convolutions."""
-    record = np.load(WEIGHTS, allow_pickle=False)
+    """The trained Finder of finder.npz, on the CPU, only to be used: its BatchNorm is folded into its convolutions.
+
+    Raises UserError where finder.npz is missing or damaged.
+    """
     finder = Finder()
-    weights = {name: torch.from_numpy(record[name].astype(np.float32)) for name in record.dtype.names}
-    finder.load_state_dict(weights, strict=False)  # without BatchNorm's counters
+    finder.load_state_dict(weights.load_weights(WEIGHTS))
     finder.eval()
     for layer in finder.modules():
         if isinstance(layer, nn.Sequential) and isinstance(layer[1], nn.BatchNorm2d):

@@ -16,13 +16,12 @@ MAX_TEXT = 1_000_000  # bytes: ten thousand epochs' rows are a quarter of it
 def atomic_write(path):
     """Give a binary file to write to, which takes the name `path` only once it is complete and on the disk.
 
-    Until then it is called `.{name}.{process number}.tmp`, in the same folder. Raises UserError where it can't be
-    written (a full disk, no permission); what stood at `path` before is then still there, untouched.
+    Until then it is called `.{name}.tmp`, in the same folder. Raises UserError where it can't be written (a full disk,
+    no permission); what stood at `path` before is then still there, untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left there is overwritten
     try:
-        remove_left_overs(path.parent, path.name)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -33,27 +32,6 @@ def atomic_write(path):
     finally:
         with suppress(OSError):  # the error above says more
             temporary.unlink(missing_ok=True)
-
-
-def remove_left_overs(folder, name=""):
-    """Delete the temporary files in a folder whose processes were killed: all, or those of one final name."""
-    for path in folder.iterdir():
-        if path.name.startswith(f".{name}") and path.name.endswith(".tmp") and not _is_written(path):
-            with suppress(OSError):  # deleted meanwhile, or open, on Windows
-                path.unlink()
-
-
-def _is_written(temporary):
-    number = temporary.name.split(".")[-2]
-    if os.name == "nt" or not number.isdecimal():
-        return False  # Windows deletes no file that is open, and has no harmless way to ask
-    try:
-        os.kill(int(number), 0)  # no signal, only the question
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return int(number) != os.getpid()
 
 
 def shown(path):

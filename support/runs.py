@@ -5,7 +5,7 @@ import re
 from support.errors import UserError
 from support.files import read_column, shown
 
-RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]{1,9})\.npy")
+RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]{1,9})\.npz")
 FILES_OF_A_RUN = ("settings.json", "training_log.csv", "training_state.pt", "accuracy.csv")
 
 
@@ -47,6 +47,8 @@ def newest_run(checkpoints, with_epoch=False):
 def saved_epochs(folder):
     """A run's epoch_files, of which there is at least one; a UserError where there is none."""
     epochs = epoch_files(folder)
+    if not epochs and any(folder.glob("epoch_*.npy")):
+        raise UserError(f"the epochs of {shown(folder)} are .npy files of an earlier version: train them again")
     if not epochs:
         raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
     return epochs

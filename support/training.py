@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from support.errors import UserError, exit_code
-from support.files import atomic_write, read_json, remove_left_overs, shown, write_csv
+from support.files import atomic_write, read_json, shown, write_csv
 from support.hyperparameters import check_room
 from support.runs import all_runs
 from support.state import DamagedState, load_state, save_state
@@ -76,7 +76,7 @@ class Run:
 
     def epoch_file(self, epoch):
         """Where an epoch's parameters belong."""
-        return self.folder / f"epoch_{epoch:02d}.npy"
+        return self.folder / f"epoch_{epoch:02d}.npz"
 
     def finish_epoch(self, loss, seconds, is_last):
         """Record the epoch whose parameters have just been saved: its mean loss and how many seconds it took.
@@ -147,12 +147,13 @@ def _continued(folder, its, settings, training):
         raise DamagedState("its settings.json can't be read")
     if different := [name for name in ("device", "precision") if its.get(name) != settings[name]]:
         raise OtherSettings(", ".join(f"its {name} is {its.get(name)}, now {settings[name]}" for name in different))
+    if any(folder.glob("epoch_*.npy")):
+        raise OtherSettings("its epochs are .npy files of an earlier version, which are no longer read")
     run = Run(folder, training)
     with ExitStack() as stack:
         stack.callback(run.lock.release)
         if not _is_unfinished(folder):  # another program has just completed it
             return None
-        remove_left_overs(folder)
         if run.state_file.name in _visible(folder):
             run.load_state()
         _tell_changes(folder, its, settings)

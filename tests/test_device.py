@@ -181,14 +181,14 @@ def test_training_goes_on_on_the_cpu_with_the_same_parameters(small_training, ac
     assert capsys.readouterr().err == "Brand X computes this network wrongly: the CPU is used\n"
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     train.main()
-    one, two = (train.CHECKPOINTS_DIR / run / "epoch_01.npy" for run in ("run-001", "run-002"))
+    one, two = (train.CHECKPOINTS_DIR / run / "epoch_01.npz" for run in ("run-001", "run-002"))
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_testing_goes_on_on_the_cpu_with_the_same_accuracy(accelerator, monkeypatch, digits, tmp_path, capsys):
     monkeypatch.setattr(test, "load_mnist", lambda train, device: digits)
     for epoch in range(2):
-        save_parameters(myCNN(SMALL), tmp_path / f"epoch_{epoch:02d}.npy")
+        save_parameters(myCNN(SMALL), tmp_path / f"epoch_{epoch:02d}.npz")
     outputs = []
     for device, err in ((ACCELERATOR, "Brand X computes this network wrongly: the CPU is used\n"), (devices.CPU, "")):
         monkeypatch.setattr(devices, "best_device", lambda device=device: device)

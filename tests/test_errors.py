@@ -71,7 +71,7 @@ def test_letters_that_the_output_lacks_are_no_reason_to_stop(short_project):
 def test_a_lost_answer_of_test_py_is_said(short_project):
     folder = short_project.folder / "checkpoints" / "run-001"
     folder.mkdir(parents=True)
-    save_parameters(myCNN([1, 2, 3, 4, 5]), folder / "epoch_00.npy")
+    save_parameters(myCNN([1, 2, 3, 4, 5]), folder / "epoch_00.npz")
     code, _, err = in_shell(short_project, "python test.py > /dev/full")
     assert code == 2
     assert err == "error: not all that was printed could be written ([Errno 28] No space left on device)\n"
@@ -96,7 +96,7 @@ def test_signals_at_any_time_one_or_several_give_one_line(short_project, script,
         folder = short_project.folder / "checkpoints" / "run-001"
         folder.mkdir(parents=True)
         for epoch in range(20):
-            save_parameters(myCNN([1, 2, 3, 4, 5]), folder / f"epoch_{epoch:02d}.npy")
+            save_parameters(myCNN([1, 2, 3, 4, 5]), folder / f"epoch_{epoch:02d}.npz")
     for delay in (0.15, 0.4, 1.0, 1.8, 2.6, 3.4):
         process = short_project.start(script)
         time.sleep(delay)

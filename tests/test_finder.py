@@ -11,8 +11,8 @@ from handwriting.training.pages import make_page
 
 def test_its_weights_are_small_and_read_without_pickle():
     assert finder.WEIGHTS.stat().st_size <= 2_000_000
-    record = np.load(finder.WEIGHTS, allow_pickle=False)
-    assert {name for name, _ in finder.Finder().named_parameters()} <= set(record.dtype.names)
+    with np.load(finder.WEIGHTS, allow_pickle=False) as arrays:
+        assert {name for name, _ in finder.Finder().named_parameters()} <= set(arrays)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 100), (300, 200), (700, 1100)])
@@ -79,8 +79,8 @@ def test_learning_lowers_the_loss_and_goes_on_after_an_interruption_to_the_same_
 
     def learn(name, loss):
         monkeypatch.setattr(learning, "loss_function", loss)
-        monkeypatch.setattr(finder, "WEIGHTS", tmp_path / f"{name}.npy")
-        monkeypatch.setattr(learning, "WEIGHTS", tmp_path / f"{name}.npy")
+        monkeypatch.setattr(finder, "WEIGHTS", tmp_path / f"{name}.npz")
+        monkeypatch.setattr(learning, "WEIGHTS", tmp_path / f"{name}.npz")
         learning.learn()
 
     learn("whole", noted)
@@ -90,5 +90,5 @@ def test_learning_lowers_the_loss_and_goes_on_after_an_interruption_to_the_same_
         learn("parts", stopped)
     learn("parts", noted)
     assert len(losses) == 6 + 20  # it went on from step 4
-    assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "parts.npy").read_bytes()
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "parts.npz").read_bytes()
     assert not list(tmp_path.glob("*.pt"))

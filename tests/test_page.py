@@ -40,7 +40,7 @@ def drawing_project(tmp_path_factory):
     project.environment = {"BROWSER": ""}
     folder = project.folder / "checkpoints" / "run-001"
     folder.mkdir(parents=True)
-    shutil.copy(best_epoch(train.CHECKPOINTS_DIR / "small")[1], folder / "epoch_00.npy")
+    shutil.copy(best_epoch(train.CHECKPOINTS_DIR / "small")[1], folder / "epoch_00.npz")
     return project
 
 

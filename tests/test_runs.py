@@ -243,8 +243,8 @@ def test_the_newest_run_with_an_epoch_is_found_behind_one_without(tmp_path):
     for name in ("run-001", "run-002", "run-²", "run-003x"):
         (tmp_path / name).mkdir()
     (tmp_path / "run-004").write_text("no folder")
-    (tmp_path / "run-001" / "epoch_00.npy").touch()
-    (tmp_path / "run-001" / "epoch_².npy").touch()
+    (tmp_path / "run-001" / "epoch_00.npz").touch()
+    (tmp_path / "run-001" / "epoch_².npz").touch()
     assert newest_run(tmp_path).name == "run-002"
     assert newest_run(tmp_path, with_epoch=True).name == "run-001"
     assert list(epoch_files(tmp_path / "run-001")) == [0]
@@ -257,7 +257,7 @@ def test_the_newest_run_with_an_epoch_is_found_behind_one_without(tmp_path):
 )
 def test_a_table_of_accuracies_that_does_not_tell_of_all_epochs_leaves_the_last(tmp_path, text):
     for epoch in (0, 1):
-        (tmp_path / f"epoch_{epoch:02d}.npy").touch()
+        (tmp_path / f"epoch_{epoch:02d}.npz").touch()
     (tmp_path / "accuracy.csv").write_text("epoch,accuracy\n0,99\n1,98\n")
     assert best_epoch(tmp_path)[0] == 0
     (tmp_path / "accuracy.csv").write_text(text)
@@ -370,7 +370,7 @@ def test_training_stops_before_anything_not_finite_is_saved(small_training, monk
         small_training.main()
     folder = small_training.CHECKPOINTS_DIR / "run-001"
     assert list(epoch_files(folder)) == [0]
-    assert all(tensor.isfinite().all() for tensor in load_parameters(folder / "epoch_00.npy").state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in load_parameters(folder / "epoch_00.npz").state_dict().values())
     assert len(torch.load(folder / "training_state.pt", weights_only=True)["log"]) == 1
 
 
@@ -465,7 +465,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(long_pro
     code, out, err = long_project.run("-c", f"{limited} runpy.run_path('train.py', run_name='__main__')")
     assert code == 2
     assert "continuing run-001 at epoch 2 of 3" in out
-    assert "epoch_01.npy could not be written" in err
+    assert "epoch_01.npz could not be written" in err
     assert err.count("\n") == 1
     folder = long_project.folder / "checkpoints" / "run-001"
     assert parameters_of(folder) == {0: whole(long_project)[0]}

@@ -50,7 +50,7 @@ def test_a_run_has_its_settings_and_one_file_an_epoch(small_training, capsys):
     for run in ("run-001", "run-002"):
         folder = train.CHECKPOINTS_DIR / run
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        assert files == {"settings.json", "training_log.csv", "epoch_00.npy", "epoch_01.npy"}
+        assert files == {"settings.json", "training_log.csv", "epoch_00.npz", "epoch_01.npz"}
         settings = json.loads((folder / "settings.json").read_text())
         assert settings["hyperparameters"]["DIM_HIDDEN"] == SMALL
         assert settings["hyperparameters"]["LEARNING_RATE"] == 0.001
@@ -72,7 +72,7 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_tr
     for seed in (3, 3, 4):
         monkeypatch.setattr(train, "SEED", seed)
         train.main()
-    one, two, other = (train.CHECKPOINTS_DIR / f"run-{n:03d}" / "epoch_01.npy" for n in (1, 2, 3))
+    one, two, other = (train.CHECKPOINTS_DIR / f"run-{n:03d}" / "epoch_01.npz" for n in (1, 2, 3))
     assert one.read_bytes() == two.read_bytes()
     assert not np.array_equal(np.load(one)["fc3.bias"], np.load(other)["fc3.bias"])
 

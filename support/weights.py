@@ -1,0 +1,45 @@
+"""Weights: tensors by name in an .npz file, which is whole and checked, or refused."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from support.errors import UserError
+from support.files import atomic_write
+
+
+def save_weights(path, tensors):
+    """Save a dict of names and tensors to the .npz file `path` with np.savez: one array a tensor, no pickle.
+
+    Atomic: `path` holds the whole file, or what it held before. Raises UserError where it can't be written.
+    """
+    with atomic_write(path) as file:
+        np.savez(file, **{name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()})
+
+
+def load_weights(path):
+    """The dict of names and tensors, on the CPU, that save_weights wrote to `path`.
+
+    Raises UserError, which names the file, where its checksums don't hold or it is no .npz file of numbers. A file may
+    come from anybody: none can run code or claim more memory than its own size.
+    """
+    try:
+        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            file.seek(-12, os.SEEK_END)
+            count = int.from_bytes(file.read(2), "little")  # of its arrays; zipfile doesn't look at it
+            if len(set(archive.namelist())) != count:
+                raise ValueError("its list of arrays is damaged")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("its arrays are compressed")
+            if sum(member.file_size for member in members) > Path(path).stat().st_size:
+                raise ValueError("its arrays claim to be larger than the file")
+            if damaged := archive.testzip():  # np.load alone doesn't notice every damage to an array's header
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except Exception as error:  # noqa: BLE001 (a damaged file makes the libraries raise nearly anything)
+        raise UserError(f"{path} can't be read, is damaged or holds no weights ({error})") from error
