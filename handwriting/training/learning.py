@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from handwriting.finder import UNIT, WEIGHTS, Finder, save_finder
+from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
 from handwriting.training.pages import Page, PageDigit, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
 from support.files import atomic_write
 from support.mnist import read_mnist
+from support.weights import load_weights
 
 DATA_DIR = Path(__file__).parent.parent.parent / "data"
 
@@ -120,7 +121,7 @@ def learn():
     layout = devices.memory_format(device)
     finder = Finder().to(device, memory_format=layout)
     if WEIGHTS.exists():
-        finder.load_state_dict(load_weights(WEIGHTS), strict=False)  # without BatchNorm's counters
+        finder.load_state_dict(load_weights(WEIGHTS))
     else:
         nn.init.constant_(finder.head[-1].bias[:1], -4)  # centres are rare
     optimizer = torch.optim.AdamW(
