@@ -1,28 +1,37 @@
-"""How well pages of handwriting are read, kind by kind: python benchmarks/handwriting.py [RUN]
+"""How well handwriting is read: python benchmarks/handwriting.py [FOLDER] [RUN]
 
-Makes pages of MNIST's test digits, which neither the finder nor myCNN has learnt from, with one difficulty each, reads
-them with a run's best epoch (without RUN: that of checkpoints/small), and prints a Markdown table. The seeds are fixed.
+Without FOLDER it makes pages of MNIST's test digits, which neither the finder nor myCNN has learnt from, with one
+difficulty each; the seeds are fixed. FOLDER has labelled pictures: images/, and labels.csv with the columns file,
+digits (lines parted by "/"), kind and writer; the halves are those of writers with odd and with even numbers. They are
+read with the last epoch of RUN, or of checkpoints/small. Prints Markdown tables: what is read, and how sure it was.
 """
 
+import csv
 import sys
 import time
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
-from handwriting.reader import read
+from handwriting.photo import load_photo
+from handwriting.reader import read, turned
 from handwriting.training.pages import make_page
+from handwriting.training.texts import Letters
 from Model import load_parameters
 from support import device as devices
 from support.predicting import predict
-from support.runs import best_epoch
+from support.runs import epoch_files
 
 PAGES = 12  # of each row
 SHAPE, HEIGHT = (480, 640), 30  # pixels: of a page, and of its digits, where a row does not say otherwise
 PAPER = {"coloured": 0.5, "gradient": 0.5, "noise": 0.5}
-ROWS = {  # what the pages of each row have: kinds of handwriting/pages.py, and what make_page takes
+ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages.py, and what make_page takes
     "clean": ({"drawn": 1}, {}),
     "paper, slight slopes": (PAPER, {}),
     "pen of 1 pixel": (PAPER, {"pen": ("line", 1)}),
@@ -45,13 +54,30 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/pages.py, and 
     "touching digits": (PAPER | {"touching": 1}, {}),
     "specks, hyphens, ticks": (PAPER | {"specks": 1}, {}),
     "scribbles": (PAPER | {"scribbles": 1}, {}),
-    "letters": (PAPER | {"letters": 1}, {}),
     "rows cut off at the edge": (PAPER | {"cut off": 1}, {}),
     "light on dark": (PAPER | {"chalk": 1}, {}),
-    "turned by 90 or 180 degrees": (PAPER, {}),
+    "turned by 90, 180 or 270 degrees": (PAPER, {}),
+    "turned by any angle": (PAPER, {}),
     "pictures of a few digits": ({"small": 1, "coarse": 0.3}, {}),
     "rough paper": (PAPER | {"rough": 1}, {}),
+    "uneven sizes": (PAPER | {"uneven": 1}, {}),
+    "many a bare 1": (PAPER | {"ones": 1}, {}),
+    "typed digits": (PAPER | {"fonts": 1}, {}),
+    "words by hand, here and there": (PAPER | {"letters": 1}, {}),
+    "words in the rows of digits": (PAPER | {"beside": 1}, {}),
+    "lines by hand": (PAPER | {"prose": 1}, {}),
+    "printed lines": (PAPER | {"printed": 1}, {}),
+    "signs": (PAPER | {"signs": 1}, {}),
+    "tables": (PAPER | {"tabular": 1}, {}),
 }
+SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the certainties that are counted together
+
+
+def letters():
+    """Letters of fonts that pip installs, which the finder has not learnt from."""
+    printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*.ttf"))
+    hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
+    return Letters(printed, sorted(hand), [])
 
 
 def pages_of(row, images, labels, count=PAGES, seed=1):
@@ -59,61 +85,135 @@ def pages_of(row, images, labels, count=PAGES, seed=1):
     kinds, options = ROWS[row]
     for number in range(count):
         rng = np.random.default_rng([seed, list(ROWS).index(row), number])
-        page = make_page(rng, images, labels, **{"kinds": kinds, "shape": SHAPE, "height": HEIGHT} | options)
+        options = {"kinds": kinds, "shape": SHAPE, "height": HEIGHT, "letters": letters()} | options
+        page = make_page(rng, images, labels, **options)
         lines = {}
         for digit in sorted(page.digits, key=lambda digit: digit.box[1]):
             if digit.seen > 0.9:
                 lines.setdefault(digit.row, []).append(str(digit.label))
         photo = page.photo
-        if row.startswith("turned"):
+        if row.startswith("turned by 90"):
             photo = np.rot90(photo, 1 + number % 3)
+        elif row.startswith("turned"):
+            photo = turned(photo, rng.integers(0, 360))
         yield np.ascontiguousarray(photo), ["".join(lines[row]) for row in sorted(lines)]
 
 
-def wrong(written, found):
-    """How many digits of one text have to be changed, left out or put in to make the other: Levenshtein's distance."""
-    last = list(range(len(found) + 1))
-    for row, one in enumerate(written, 1):
-        now = [row]
+def compared(written, found):
+    """Two texts: how many characters of one have to be changed, left out or put in to make the other (Levenshtein's
+    distance), and which characters of the second are right, a list of bools, by the shortest way from one to the other.
+    """
+    rows = [list(range(len(found) + 1))]
+    for number, one in enumerate(written, 1):
+        row = [number]
         for column, other in enumerate(found, 1):
-            now.append(min(last[column] + 1, now[-1] + 1, last[column - 1] + (one != other)))
-        last = now
-    return last[-1]
+            row.append(min(rows[-1][column] + 1, row[-1] + 1, rows[-1][column - 1] + (one != other)))
+        rows.append(row)
+    right, at, column = [False] * len(found), len(written), len(found)
+    while at and column:
+        if rows[at][column] == rows[at - 1][column - 1] + (written[at - 1] != found[column - 1]):
+            at, column = at - 1, column - 1
+            right[column] = written[at] == found[column]
+        elif rows[at][column] == rows[at - 1][column] + 1:
+            at -= 1
+        else:
+            column -= 1
+    return rows[-1][-1], right
 
 
-def measure(pages, logits_of):
-    """Read pages of pages_of: how many digits they have, how many are right, how many lines too, seconds for all."""
-    digits = right = lines = whole = 0
-    seconds = 0.0
-    for photo, written in pages:
-        start = time.perf_counter()
-        reading = read(photo, logits_of)
-        seconds += time.perf_counter() - start
+@dataclass
+class Score:
+    """What was read of some pictures."""
+
+    digits: int = 0
+    wrong: int = 0
+    in_common: int = 0  # digits that are read and stand there
+    lines: int = 0
+    whole_lines: int = 0
+    pictures: int = 0
+    whole: int = 0
+    seconds: float = 0
+    said: list = field(default_factory=list)  # the certainty of each digit read
+    true: list = field(default_factory=list)  # and whether it is right
+
+    def add(self, reading, seconds, written):
+        """Add a Reading, and how long it took, of a picture on which lines of digits are written, a list of texts."""
         found = [line.text.replace(" ", "") for line in reading.lines]
-        count = len("".join(written))
-        digits += count
-        right += max(0, count - wrong("".join(written), "".join(found)))
-        lines += len(written)
-        whole += sum(line in found for line in written)
-    return digits, right, lines, whole, seconds
+        text = "".join(written)
+        wrong, right = compared(text, "".join(found))
+        self.seconds += seconds
+        self.digits += len(text)
+        self.wrong += min(wrong, len(text))
+        self.in_common += sum(right)
+        self.lines += len(written)
+        self.whole_lines += sum(line in found for line in written)
+        self.pictures += 1
+        self.whole += found == written
+        self.said += [digit.certainty for digit in reading.digits]
+        self.true += right
+
+    def __str__(self):
+        shares = (1 - self.wrong / self.digits, self.in_common / self.digits, self.in_common / max(1, len(self.said)))
+        whole = f"{self.whole} of {self.pictures} | {self.whole_lines} of {self.lines}"
+        milliseconds = f"{self.seconds / self.pictures * 1000:.0f}"
+        return f"{self.digits} | {' | '.join(f'{share:.1%}' for share in shares)} | {whole} | {milliseconds}"
+
+
+def measure(pictures, logits_of):
+    """Read pictures, (part names, picture, the lines written on it) each: a dict of the parts' Scores."""
+    scores = {}
+    for parts, picture, written in pictures:
+        start = time.perf_counter()
+        reading = read(picture, logits_of)
+        seconds = time.perf_counter() - start
+        for part in parts:
+            scores.setdefault(part, Score()).add(reading, seconds, written)
+    return scores
+
+
+def print_said(score, name):
+    """Print how many of the digits that were read with about the same certainty are right."""
+    said, true = np.array(score.said), np.array(score.true)
+    for low, high in pairwise(SAID):
+        among = (said >= low) & (said < high)
+        if among.any():
+            edges = f"{low:.0%} to {min(high, 1):.0%}"
+            print(f"| {name} | {edges} | {among.sum()} | {said[among].mean():.1%} | {true[among].mean():.1%} |")
+
+
+def pictures_in(folder):
+    """The labelled pictures of a folder, as measure takes them."""
+    with (folder / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            kind = "with text" if "text" in row["kind"] else "with signs" if "math" in row["kind"] else "digits alone"
+            half = "odd" if int(row["writer"]) % 2 else "even"
+            parts = "all", kind, f"{kind}, {half} writers", f"all, {half} writers"
+            yield parts, load_photo(folder / "images" / row["file"], row["file"]), row["digits"].split("/")
 
 
 def main():
-    """Print the table."""
+    """Print the tables."""
     devices.tune_cpu()
-    run = Path(sys.argv[1]) if len(sys.argv) > 1 else train.CHECKPOINTS_DIR / "small"
-    epoch, path = best_epoch(run)
-    model = load_parameters(path)
-    images, labels = train.load_mnist(train=False, device=devices.CPU)
-    print(f"read with epoch {epoch} of {run} on {devices.device_name(devices.CPU)}, {PAGES} pages a row\n")
+    paths = [Path(argument) for argument in sys.argv[1:]]
+    folder = next((path for path in paths if (path / "labels.csv").is_file()), None)
+    run = next((path for path in paths if path != folder), train.CHECKPOINTS_DIR / "small")
+    model = load_parameters(list(epoch_files(run).values())[-1])
+    if folder:
+        pictures = pictures_in(folder)
+    else:
+        images, labels = (part.numpy() for part in train.load_mnist(train=False, device=devices.CPU))
+        pictures = (
+            ((row, "all"), picture, written) for row in ROWS for picture, written in pages_of(row, images[:, 0], labels)
+        )
+    scores = measure(pictures, lambda digits: predict(model, digits))
+    print(f"read by {run} on {devices.device_name(devices.CPU)}\n")
     print(
-        "| pages of test digits | digits | read right, % | lines wholly right, % | ms a page |\n" + "| --- " * 5 + "|"
+        "| pictures | digits | right | recall | precision | whole pictures | whole lines | ms |\n" + "| --- " * 8 + "|"
     )
-    for row in ROWS:
-        pages = list(pages_of(row, images[:, 0].numpy(), labels.numpy()))
-        digits, right, lines, whole, seconds = measure(pages, lambda digits: predict(model, digits))
-        shares = f"{right / digits * 100:.1f} | {whole / lines * 100:.1f}"
-        print(f"| {row} | {digits} | {shares} | {seconds / len(pages) * 1000:.0f} |", flush=True)
+    for name, score in scores.items():
+        print(f"| {name} | {score} |", flush=True)
+    print("\n| pictures | said | digits | said, mean | true |\n" + "| --- " * 5 + "|")
+    print_said(scores["all"], folder.name if folder else "made pages")
 
 
 if __name__ == "__main__":

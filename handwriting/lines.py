@@ -82,7 +82,7 @@ def find_digits(picture, looks, strokes=()):
         if not any(_covers(other, box) for other, _, _ in read):
             read.append((box, form, STROKE_SURE))
     digits = Found.at([box for box, _, _ in read], [sure for _, _, sure in read])
-    return [[read[number] for number in line] for line in _lines(digits)]
+    return [[read[number] for number in line] for line in in_lines(digits)]
 
 
 def _covers(box, other):
@@ -176,7 +176,7 @@ def _of_one_size(found):
     return (found.size > SIZES[0] * middle) & (found.size < SIZES[1] * middle)
 
 
-def _lines(digits):
+def in_lines(digits):
     """Digits, as Found, in lines from top to bottom, each from left to right: a list of lists of their numbers."""
     if not len(digits):
         return []

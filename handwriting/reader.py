@@ -113,7 +113,7 @@ def read(picture, logits_of):
     if max(picture.shape) >= TURNED_SIDE and reading.lines and _certainty(reading).mean() < TURNED_UNSURE:
         angle = _angle(picture, reading, logits_of)
         if angle:
-            reading = _read_upright(_turned(picture, angle), logits_of)
+            reading = _read_upright(turned(picture, angle), logits_of)
             reading.turned = angle
             for digit in reading.digits:
                 digit.box = _turned_back(digit.box, picture.shape, angle)
@@ -177,7 +177,7 @@ def _angle(picture, reading, logits_of):
     part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
 
     def certainty(angle):
-        return _certainty(_read_upright(_turned(part, angle), logits_of))
+        return _certainty(_read_upright(turned(part, angle), logits_of))
 
     upright = certainty(0).sum()
     best = max(ANGLES[1:], key=lambda angle: certainty(angle).sum())
@@ -186,7 +186,7 @@ def _angle(picture, reading, logits_of):
     return best % 360 if len(sure) >= TURNED_DIGITS and sure.sum() > TURNED_SURER * upright else 0
 
 
-def _turned(picture, angle):
+def turned(picture, angle):
     """A picture turned by an angle, in degrees clockwise, as large as it needs; what comes in is as the border is."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))
@@ -195,7 +195,7 @@ def _turned(picture, angle):
 
 
 def _turned_back(box, shape, angle):
-    """The box on a picture of a shape, of a box on it as _turned by an angle."""
+    """The box on a picture of a shape, of a box on it as turned by an angle."""
     turn = np.deg2rad(angle)
     height, width = shape[:2]
     cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))

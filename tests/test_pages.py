@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.handwriting import letters
 from handwriting.training.pages import KINDS, make_page
 from handwriting.training.pens import written
 
@@ -27,7 +28,7 @@ def test_every_kind_changes_the_page_and_none_spoils_its_list(digits, kind):
     height = None if kind == "huge" else 30
     for seed in range(5):
         with_kind, without = (
-            make_page(np.random.default_rng(seed), *digits, (200, 300), kinds, height)
+            make_page(np.random.default_rng(seed), *digits, (200, 300), kinds, height, letters=letters())
             for kinds in (others | {kind: 1}, others)
         )
         changed += with_kind.photo.shape != without.photo.shape or (with_kind.photo != without.photo).any()

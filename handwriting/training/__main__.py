@@ -5,6 +5,9 @@ from support.errors import one_line_errors, start_script
 if __name__ == "__main__":
     start_script()
     with one_line_errors():
+        import torch
+
         from handwriting.training.learning import learn
 
+        torch.set_num_threads(1)  # the other cores make pages
         learn()

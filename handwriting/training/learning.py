@@ -128,7 +128,7 @@ def learn():
         finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=devices.has_fused_adam(device)
     )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    state_file, step = Path(__file__).with_name("finder.pt"), 0
+    state_file, step = WEIGHTS.with_suffix(".pt"), 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         for part, name in ((finder, "finder"), (optimizer, "optimizer"), (scheduler, "scheduler")):

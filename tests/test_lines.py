@@ -1,0 +1,45 @@
+"""Digits stand in the lines in which they were written."""
+
+import numpy as np
+
+from handwriting.lines import Found, in_lines
+
+
+def row_of(rng, gaps, size, climb=0.0, top=0.0):
+    """Boxes of a row of digits of uneven heights with so many pixels after each; each half climbs so much a digit."""
+    boxes, left = [], 20.0
+    for number, gap in enumerate(gaps):
+        height = size * np.exp(rng.normal(0, 0.1))
+        climbed = climb * (number % (len(gaps) // 2) - len(gaps) / 4)
+        middle = top + 70 - climbed + rng.normal(0, 0.1) * size
+        boxes.append((middle - height / 2, left, middle + height / 2, left + 0.6 * height))
+        left += 0.6 * height + gap
+    return boxes
+
+
+def lines_of(boxes):
+    return in_lines(Found.at(boxes, np.full(len(boxes), 0.9)))
+
+
+def test_a_row_of_uneven_digits_with_a_wide_gap_is_one_line():
+    rows = (row_of(np.random.default_rng(seed), [8, 12, 300, 10, 15, 9], 50) for seed in range(80))
+    assert sum(len(lines_of(row)) == 1 for row in rows) >= 77
+
+
+def test_groups_that_climb_side_by_side_are_one_line():
+    rows = (row_of(np.random.default_rng(seed), [9, 9, 9, 9, 40] * 2, 40, climb=9) for seed in range(40))
+    assert sum(len(lines_of(row)) == 1 for row in rows) >= 36
+
+
+def test_lines_go_from_top_to_bottom_and_digits_from_left_to_right():
+    rng = np.random.default_rng(0)
+    rows = [row_of(rng, [10] * 6, 40, top=70 * number) for number in range(4)]
+    boxes = [box for row in rows for box in row]
+    order = rng.permutation(len(boxes))
+    lines = lines_of([boxes[number] for number in order])
+    assert [[int(order[number]) for number in line] for line in lines] == np.arange(24).reshape(4, 6).tolist()
+
+
+def test_a_number_of_uneven_digits_is_one_line():
+    zeros = [(30, 20, 60, 40), (45, 45, 60, 57), (44, 62, 60, 75), (28, 80, 60, 100)]
+    assert lines_of(zeros) == [[0, 1, 2, 3]]
