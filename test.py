@@ -22,7 +22,7 @@ from handwriting.results import read_images
 from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
-from support.predicting import BATCH_SIZE, predict
+from support.predicting import predict
 from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
@@ -43,7 +43,7 @@ def test_run(folder):
     for epoch, path in bar:
         try:
             model = load_parameters(path)
-            device = device or devices.trusted_device(model, images, BATCH_SIZE)[0]
+            device = device or devices.trusted_device(model, images, labels)[0]
             model.to(device, memory_format=devices.memory_format(device))
             logits = predict(model, images.to(device)).cpu()
         except UserError as error:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from Model import myCNN, save_parameters
 from support import device as devices
 from support.files import shown
-from support.hyperparameters import check_size, checked_hyperparameters
+from support.hyperparameters import checked_hyperparameters
 from support.mnist import read_mnist
 from support.training import open_run
 
@@ -116,13 +116,12 @@ def main():
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
     with torch.device("meta"):  # the network's size, before there is any of it
-        bytes_a_number = devices.precision_on(devices.CPU, PRECISION).itemsize
-        check_size(myCNN(DIM_HIDDEN), BATCH_SIZE, bytes_a_number, devices.free_memory())
+        devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE, PRECISION)
     images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
     model = myCNN(DIM_HIDDEN)
-    device, precision = devices.trusted_device(model, images, BATCH_SIZE, PRECISION, labels, loss_function, train_step)
+    device, precision = devices.trusted_device(model, images, labels, PRECISION)
     images, labels = images.to(device), labels.to(device)
     model.to(device, memory_format=devices.memory_format(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=devices.has_fused_adam(device))

@@ -34,7 +34,6 @@ HYPERPARAMETERS = {
     "PRECISION": (_one_of("auto", "float32", "bfloat16"), '"auto", "float32" or "bfloat16"'),
     "SEED": (_whole_number(0, 2**63 - 1), "a whole number from 0 to 2**63 - 1"),
 }
-MAX_RECORD = 2**31 - 1  # bytes: what a record of NumPy, and so a parameter file, can hold
 
 
 def checked_hyperparameters(module):
@@ -45,28 +44,6 @@ def checked_hyperparameters(module):
         if not allowed(module[name]):
             raise UserError(f"{name} = {_shortened(module[name])} in train.py must be {words}")
     return {name: module[name] for name in HYPERPARAMETERS}
-
-
-def check_size(model, batch_size, bytes_a_number, free):
-    """Raise UserError where a myCNN, on any device, the meta device too, is too large to be saved or to be trained.
-
-    bytes_a_number: of what the layers compute, 2 or 4. free: the memory to train in, in bytes. The need is a lower
-    bound, a fifth or so below what training was seen to take: what is refused could not have been trained.
-    """
-    size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    if size > MAX_RECORD:
-        raise UserError(
-            f"the network that DIM_HIDDEN in train.py makes has {size / 1e9:.2f} GB, and a parameter file can hold "
-            f"{MAX_RECORD / 1e9:.2f} GB: lower DIM_HIDDEN"
-        )
-    pixels = {"conv1": 28 * 28, "conv2": 14 * 14, "conv3": 7 * 7, "fc1": 1, "fc2": 1}
-    units = sum(len(getattr(model, layer).weight) * count for layer, count in pixels.items())
-    need = 5 * size + 5 * bytes_a_number * units * batch_size  # parameters, gradients, Adam's moments, a copy; outputs
-    if need > free:
-        raise UserError(
-            f"training takes {need / 1e9:.1f} GB of memory at least, and {free / 1e9:.1f} GB are free: "
-            "lower BATCH_SIZE or DIM_HIDDEN in train.py"
-        )
 
 
 def check_room(folder, epochs, parameters):

@@ -1,4 +1,3 @@
-import bisect
 import csv
 import json
 import shutil
@@ -10,7 +9,6 @@ from conftest import SMALL
 
 import train
 from Model import myCNN
-from support import device as devices
 from support import hyperparameters
 from support.errors import UserError
 
@@ -130,50 +128,6 @@ def test_a_hyperparameter_commented_out_is_named_with_what_is_allowed(small_trai
     with pytest.raises(UserError, match=f"{name} is missing in train.py: it must be "):
         train.main()
     assert not train.CHECKPOINTS_DIR.exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"DIM_HIDDEN": [65_536] * 5}, "a parameter file can hold 2.15 GB: lower DIM_HIDDEN"),
-        ({"DIM_HIDDEN": [32, 128, 512, 21_391, 256]}, "has 2.17 GB, and a parameter file can hold 2.15 GB"),
-        ({"DIM_HIDDEN": [1024, 1024, 512, 16, 16], "BATCH_SIZE": 60_000}, "of memory at least, and 20.0 GB are free"),
-        ({"DIM_HIDDEN": [32, 128, 512, 1024, 256], "BATCH_SIZE": 60_000}, "of memory at least, and 20.0 GB are free"),
-    ],
-)
-def test_what_can_be_neither_saved_nor_held_in_memory_is_refused_before_training(
-    small_training, monkeypatch, settings, complaint
-):
-    monkeypatch.setattr(devices, "free_memory", lambda: 20e9)
-    for name, value in settings.items():
-        monkeypatch.setattr(train, name, value)
-    with pytest.raises(UserError, match=complaint):
-        train.main()
-    assert not train.CHECKPOINTS_DIR.exists()
-
-
-def test_the_largest_network_that_is_let_through_fits_in_a_record_of_numpy():
-    def size(width):
-        with torch.device("meta"):
-            model = myCNN([1, 1, 1, width, 1])
-        try:
-            hyperparameters.check_size(model, 1, 4, float("inf"))
-        except UserError:
-            return None
-        return np.dtype([(name, "<f4", tuple(t.shape)) for name, t in model.state_dict().items()]).itemsize
-
-    largest = bisect.bisect_left(range(20_000_000), True, key=lambda width: width > 0 and size(width) is None) - 1
-    assert 2**31 - 300 < size(largest) < 2**31
-
-
-def test_the_memory_that_a_training_is_said_to_take_is_less_than_it_takes():
-    measured = {(64, 4): 699e6, (1024, 4): 2265e6, (64, 2): 822e6, (1024, 2): 1538e6}  # on a CPU, beyond the imports
-    with torch.device("meta"):
-        model = myCNN()
-    for (batch_size, bytes_a_number), need in measured.items():
-        hyperparameters.check_size(model, batch_size, bytes_a_number, need)
-        with pytest.raises(UserError, match="of memory at least"):
-            hyperparameters.check_size(model, batch_size, bytes_a_number, 0.6 * need)
 
 
 def test_too_little_disk_space_is_said_before_training(small_training, monkeypatch):
