@@ -1,81 +1,202 @@
-"""An image file, or an upload, as a colour picture."""
+"""An image file, a scan's pages, an upload -> pictures."""
+
+import io
+import mmap
+import os
+import re
+import tempfile
+import warnings
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from support.errors import UserError
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")  # Pillow knows more, and some start other programs
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-MAX_PIXELS = 50_000_000
+FORMATS = ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF"]  # Pillow knows more, and some start other programs
+FORMATS += ["AVIF"] * features.check("avif")  # Pillow has it since 11.3
+MAX_PIXELS, MAX_PAGES = 50_000_000, 500  # of a page, of a file
+TOO_LARGE = f"has over {MAX_PIXELS // 10**6} megapixels: scale it down"
+MAX_PARTS = 100  # scans of a JPEG, chunks of a PNG beside its data: a small file of many takes minutes to decode
+MAX_BLANK, BLANK = 200_000_000, 16  # pixels of blank frames that are passed over; of 255: their contrast, at most
 WORKING_SIDE = 1600  # pixels: larger images are scaled down to it
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns and only then refuses; load_photo refuses by MAX_PIXELS
+FEW_LEVELS = 16  # of 255: a picture of 16 bits that uses fewer is stretched
 
 
-def image_files(paths):
-    """The image files that paths name, a list: a folder gives those in it, or itself where it has none."""
-    files = []
-    for path in paths:
-        try:
-            inside = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()]
-        except OSError:  # no folder, or none that may be read
-            inside = []
-        files += sorted(inside) or [path]
-    return files
+@dataclass
+class Page:
+    """One picture of a file, as it is read."""
+
+    picture: np.ndarray  # uint8 [height, width, 3], RGB, the longer side at most 1600 pixels
+    size: tuple  # width and height as a viewer shows it: pixels, or of a PDF's page points, 1/72 inch
+    frame: int = 0  # of an animation, counted from 1
+
+    def given(self, box):
+        """A box (top, left, bottom, right) on the picture, as one on the page in its given size."""
+        shape = np.tile(self.picture.shape[:2], 2)
+        return tuple((np.clip(box, 0, shape) / shape * (self.size[::-1] * 2)).tolist())
 
 
 def load_photo(source, name):
-    """An image as a picture: uint8 array [height, width, 3], RGB, the longer side at most 1600 pixels.
+    """The picture of an image file's first page, as pages takes and gives it. Raises UserError."""
+    _, page, _ = next(pages(source, name))
+    if isinstance(page, UserError):
+        raise page
+    return page.picture
 
-    source: a path, or a binary file that can seek; name: what errors call it. EXIF rotation is applied, transparent
-    parts become paper. Reads PNG, JPEG, BMP, WebP, GIF (the first frame) and TIFF in grey, colour, palette, with alpha
-    or 16 bit. Raises UserError, which gives the name, where it can't be read, has more than 50 megapixels or a side of
-    fewer than 8 pixels.
+
+def pages(source, name):
+    """Yield (name, Page, number of pages) for every page of an image file, one in memory at a time.
+
+    source: a path, or a binary file that can seek; name: what it is called, and its second page with ":2". Reads PNG,
+    JPEG, BMP, WebP, GIF, TIFF, PDF, HEIC, AVIF; of an animation the first frame that is not blank. In place of a Page
+    that can't be read, or has over 50 megapixels or a side below 8 pixels, stands a UserError that gives its name.
     """
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UserError(f"{name} has {width} × {height} pixels: scale it down to 50 megapixels or less")
-            if min(width, height) < 8:
-                raise UserError(f"{name} has {width} × {height} pixels: a digit needs at least 8 × 8")
-            image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # a JPEG is decoded at a fraction of its size
-            return _rgb(_at_most(ImageOps.exif_transpose(image), WORKING_SIDE))
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UserError(f"{name} is not a picture of a known format: save it as PNG or JPEG") from error
-    except Exception as error:  # noqa: BLE001 (a damaged image makes Pillow raise nearly anything)
-        raise UserError(f"{name} can't be read as an image ({error}): save it anew as PNG or JPEG") from error
+        if isinstance(source, Path) and not source.is_file():  # a pipe would be waited for
+            raise UserError("has no picture" if source.is_dir() else "is not there or no file: name a run or an image")
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            head = file.read(1024)
+            count, load = (_pdf if b"%PDF-" in head else _image)(file, head)
+            if count > MAX_PAGES:
+                raise UserError(f"has more than {MAX_PAGES} pages: split it")
+            for number in range(count):
+                page_name = f"{name}:{number + 1}" if count > 1 else name
+                try:
+                    page = load(number)
+                except Exception as error:  # noqa: BLE001 (a damaged image makes Pillow raise nearly anything)
+                    page = _told(error, page_name)
+                yield page_name, page, count
+    except Exception as error:  # noqa: BLE001
+        yield name, _told(error, name), 1
 
 
-def _at_most(image, side):
-    """The image in a mode that can be scaled, scaled down where its longer side is longer than `side`."""
-    if image.mode.startswith(("I", "F")):  # 16 bit, mostly
-        image = image.convert("F")
-    else:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    factor = side / max(image.size)
-    if factor < 1:
-        size = tuple(max(8, round(length * factor)) for length in image.size)
-        image = image.resize(size, Image.Resampling.HAMMING, reducing_gap=3)
-    return image
+def _told(error, name):
+    """An error as a UserError that begins with the name."""
+    reason = f"can't be read as an image ({error}): save it anew as PNG or JPEG"
+    if isinstance(error, UserError):
+        reason = error
+    elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):  # far above MAX_PIXELS
+        reason = TOO_LARGE
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "is not a picture of a known format: save it as PNG or JPEG"
+    elif isinstance(error, ImportError):  # pi-heif has no wheel for Windows on ARM
+        reason = f"can't be read without a package: pip install {error.name}, or save it as PNG or JPEG"
+    elif "Incorrect password" in str(error):
+        reason = "is encrypted: save it without a password"
+    return UserError(f"{name} {reason}")
 
 
-def _rgb(image):
-    """An image of mode F, RGBA or RGB as a uint8 array [height, width, 3]."""
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):  # as browsers save drawings
-        image = image.convert("RGB")
-    if image.mode == "RGB":
-        return np.array(image)
-    values = np.asarray(image, dtype=np.float32)
-    if image.mode == "F":
-        values = np.nan_to_num(values, posinf=0, neginf=0)
+def _pdf(file, _):
+    """How many pages a PDF has, and a function from a page's number to its Page."""
+    import pypdfium2
+
+    document = pypdfium2.PdfDocument(file)
+
+    def load(number):
+        sheet = document[number]
+        images = sheet.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+        if sum(np.prod(image.get_px_size()) for image in images) > MAX_PIXELS:
+            raise UserError(TOO_LARGE)
+        page = page_of(sheet.render(scale=WORKING_SIDE / max(sheet.get_size())).to_pil())
+        page.size = sheet.get_size()
+        return page
+
+    return len(document), load
+
+
+def _image(file, head):
+    """How many pages a file has that is no PDF, and a function from a page's number to its Page."""
+    formats, is_tiff, count = FORMATS, head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), 1
+    if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # HEIC, whose names are many
+        import pi_heif
+
+        pi_heif.register_heif_opener()
+        formats = [*FORMATS, "HEIF"]
+    if head.startswith((b"\xff\xd8", b"\x89PNG")):
+        _check_parts(file, is_jpeg=head[0] == 0xFF)
+    file.seek(0)
+    with _quiet(is_tiff):
+        image = Image.open(file, formats=formats)
+        with suppress(EOFError):
+            while is_tiff and count <= MAX_PAGES:
+                image.seek(count)
+                count += 1
+    is_animated = image.format in ("PNG", "WEBP", "GIF", "AVIF") and getattr(image, "is_animated", False)
+    frames = range(min(image.n_frames, max(1, MAX_BLANK // (image.width * image.height)))) if is_animated else ()
+
+    def load(number):
+        with _quiet(is_tiff):
+            for frame in frames or [number if is_tiff else image.tell()]:
+                image.seek(frame)
+                page = page_of(image)
+                if not frames or np.ptp(page.picture, axis=(0, 1)).max() > BLANK:
+                    break
+        page.frame = frame + 1 if frames else 0
+        return page
+
+    return count, load
+
+
+def _check_parts(file, is_jpeg):
+    """Refuse a JPEG of too many scans and a PNG of too many chunks, counted without decoding them."""
+    data = file.getbuffer() if isinstance(file, io.BytesIO) else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    position, parts = (0 if is_jpeg else 8), 0
+    # In a scan's data FF stands before 00 or a restart, D0 to D7. What is no marker is skipped, as libjpeg does.
+    part = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])(..)" if is_jpeg else rb"(....)(....)", re.DOTALL)
+    while (found := part.search(data, position)) and found[1] != b"\xd9" and found[2] != b"IEND":
+        length = int.from_bytes(found[2 if is_jpeg else 1], "big")  # a marker's with these two bytes, a chunk's alone
+        position = found.start(2) + length if is_jpeg else found.end() + length + 4
+        parts += found[1] == b"\xda" if is_jpeg else found[2] not in (b"IDAT", b"fdAT", b"fcTL")
+        if parts > MAX_PARTS:
+            raise UserError(f"has more than {MAX_PARTS} parts, which take long to decode: save it anew as PNG or JPEG")
+
+
+@contextmanager
+def _quiet(is_tiff):
+    """Raise what Pillow warns of in a TIFF, and what libtiff writes to standard error, from C; else hide warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if is_tiff else "ignore")
+        warnings.filterwarnings("ignore", "Metadata Warning")  # as of many a scanner's whole files
+        if not is_tiff:
+            yield
+            return
+        with tempfile.TemporaryFile() as said:
+            standard_error = os.dup(2)
+            os.dup2(said.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(standard_error, 2)
+                os.close(standard_error)
+            said.seek(0)
+            if complaint := said.readline():
+                raise ValueError(complaint.decode(errors="replace"))
+
+
+def page_of(image):
+    """An image of Pillow's as a Page. Raises an exception where it is too large, or damaged."""
+    size = image.size
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(TOO_LARGE)
+    image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # a JPEG is decoded at a fraction of its size
+    image = ImageOps.exif_transpose(image)
+    size = tuple(sorted(size, reverse=image.width > image.height))
+    is_deep = image.mode.startswith(("I", "F"))  # 16 bit, mostly
+    image = image.convert("F" if is_deep else "RGBA" if image.has_transparency_data else "RGB")
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.HAMMING, reducing_gap=3)
+    if min(image.size) < 8:
+        raise UserError(f"has {size[0]} × {size[1]} pixels: a digit needs at least 8 × 8")
+    if is_deep:
+        values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
         values = values * (255 / (65535 if values.max() > 255 else 255 if values.max() > 1 else 1))
-        values = np.repeat(values[..., None], 3, axis=2)
-    else:
-        values, alpha = values[..., :3], values[..., 3:] / 255
-        seen = alpha[..., 0] > 0.5
-        paper = 255 if not seen.any() or values[seen].mean() < 128 else 0  # dark ink was drawn on light, light on dark
-        values = values * alpha + paper * (1 - alpha)
-    return np.uint8(np.clip(np.rint(values), 0, 255))
+        if 0 < np.ptp(values) < FEW_LEVELS:
+            values = (values - values.min()) * (255 / np.ptp(values))
+        image = Image.fromarray(np.uint8(np.clip(np.rint(values), 0, 255)))
+    elif image.mode == "RGBA":
+        ink = np.asarray(image)[np.asarray(image.getchannel("A")) > 127, :3]
+        paper = "black" if ink.size and ink.mean() >= 128 else "white"  # light ink was drawn on dark, dark on light
+        image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image)
+    return Page(np.array(image.convert("RGB")), size)

@@ -1,120 +1,148 @@
-"""Image files -> what is written on them, printed, and own_digits.png."""
+"""Image files -> what is written on them: printed, in own_digits.csv, and in own_digits.png."""
 
-import math
+import csv
+import glob
+import io
+import os
+import queue
+import re
 import sys
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
-from handwriting.photo import image_files, load_photo
+from handwriting.own_digits import draw_own_digits
+from handwriting.photo import pages
 from handwriting.reader import read
 from support.errors import UserError
 from support.files import atomic_write, shown
 
+SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
+NAME = "own_digits"  # of the table and the picture, which are not read where they lie in a folder that is
+COLUMNS = "file page line position digit certainty second second_certainty left top right bottom turned"
 PHOTOS = 20  # drawn at the most
-WIDTH, MARGIN = 1300, 20  # pixels
-DIGIT = 44  # pixels: about how high a digit is drawn on its photo
-CELL = 62, 88  # pixels: a digit as the network saw it, with its answer
-UNSURE = 0.5  # less probable answers are drawn in another colour
-SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
+NAMED = 3  # of the files that are no pictures, and of a line's unsure digits: so many are named
 
 
 def read_images(paths, logits_of, folder):
-    """Print the digits on each image, how sure the network is of each, and the runner-up; draw own_digits.png.
+    """Print the numbers on each image, and which digits are unsure; write own_digits.csv and own_digits.png.
 
-    paths: image files, and folders of them. logits_of: as reader.read takes it. folder: where own_digits.png goes.
-    Returns the exit code: 1 where an image could not be read, else 0.
+    paths: image files, patterns of them, and folders. logits_of: as reader.read takes it. folder: where the two files
+    go. The numbers go to standard output, all else to standard error. Returns the exit code: 1 where an image could not
+    be read or shows no digit, else 0.
     """
-    drawn, failures = [], 0
-    for path in image_files(paths):
-        try:
-            if path.is_dir():
-                raise UserError(f"{path} has no image and no epoch that can be read")
-            if not path.is_file():
-                raise UserError(f"{path} is not there or no file: name a run, such as checkpoints/run-001, or an image")
-            picture = load_photo(path, path)
-            reading = read(picture, logits_of)
-            if not reading.lines:
-                raise UserError(f"{path} shows no digit: write darker, or come closer")
-        except (UserError, OSError) as error:  # OSError: of a name that is too long
-            print(f"error: {error}", file=sys.stderr)
-            failures += 1
-            continue
-        for line in reading.lines:
-            print(f"{path}: {line.text}   {', '.join(map(_sure, line.digits))}", flush=True)
-        if reading.turned:
-            print(f"{path}: read turned by {reading.turned}°")
-        if len(drawn) < PHOTOS:
-            drawn.append((path.name, picture, reading))
+    files, others = find_files(paths)
+    if others:
+        named = ", ".join(file.name for file in others[:NAMED]) + ", …" * (len(others) > NAMED)
+        _say(f"{len(others)} {'files are no pictures' if len(others) > 1 else 'file is no picture'}: {named}")
+    drawn, rows, pictures, unsure, failures = [], [], 0, 0, 0
+    delay = 0 if len(files) > 1 else 0.5  # seconds: a bar for one picture would only flicker
+    with tqdm(total=len(files), unit=" pictures", disable=None, leave=False, delay=delay, miniters=1) as bar:
+        for file in files:
+            for number, (name, page, count) in enumerate(iter(partial(_next, pages(file, file)), None), 1):
+                bar.total += count - 1 if number == 1 else 0
+                pictures += 1
+                reading = None if isinstance(page, UserError) else read(page.picture, logits_of)
+                if reading and reading.lines:
+                    _print_reading(name, page, reading)
+                    unsure += sum(digit.unsure for digit in reading.digits)
+                    rows += _rows(name, number, page, reading)
+                    if len(drawn) < PHOTOS:
+                        drawn.append((Path(name).name, page.picture, reading))
+                else:
+                    _say(f"error: {f'{name} shows no digit: write darker, or come closer' if reading else page}")
+                    failures += 1
+                bar.update()
     if drawn:
-        draw_own_digits(folder / "own_digits.png", drawn)
-        print(f"pictures in {shown(folder / 'own_digits.png')}")
+        picture, table = folder / f"{NAME}.png", folder / f"{NAME}.csv"
+        draw_own_digits(picture, drawn, pictures)
+        _write_table(table, rows)
+        _say(f"saved {shown(picture)} and {shown(table)}")
+    if pictures > 1:
+        _say(f"{pictures} pictures: {len(rows)} digits, {unsure} of them unsure; {failures} pictures without an answer")
     return 1 if failures else 0
 
 
-def _sure(digit):
-    """A digit with its probability and the runner-up, such as "4 91.0% (or 9 1.2%)"."""
-    second, first = digit.probabilities.argsort()[-2:]
-    return f"{first} {digit.probabilities[first]:.1%} (or {second} {digit.probabilities[second]:.1%})"
+def find_files(paths):
+    """The image files that paths name, and the other files in the folders among them: two lists.
 
-
-def draw_own_digits(path, read):
-    """Draw what was read to the PNG file `path`: each photo with a frame and the answer at every digit, and the digits
-    as the network saw them beside it or, where the photo is wide, below.
-
-    read: a list of (name, picture as photo.load_photo gives it, Reading). Raises UserError where the file can't be
-    written.
+    A folder gives the images in it and its subfolders, but no hidden ones, in natural order; where it has none, itself.
+    A pattern such as *.jpg, which Windows' shells leave as it is, gives what matches, or itself.
     """
-    panels = [_panel(*entry) for entry in read]
-    sheet = Image.new("RGB", (WIDTH, sum(panel.height for panel in panels)), "white")
-    top = 0
-    for panel in panels:
-        sheet.paste(panel, (0, top))
-        top += panel.height
+    files, others = [], []
+    for path in paths:
+        matching = () if os.path.exists(path) else glob.glob(str(path), recursive=True)  # noqa: PTH110, PTH207
+        for place in sorted(map(Path, matching), key=_natural) or [path]:
+            inside = []
+            for folder, subfolders, names in os.walk(place):
+                subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+                inside += [Path(folder, name) for name in names if not name.startswith((".", f"{NAME}."))]
+            inside.sort(key=_natural)
+            files += [file for file in inside if SUFFIX.fullmatch(file.suffix)] or [place]
+            others += [file for file in inside if not SUFFIX.fullmatch(file.suffix)]
+    return files, others
+
+
+def _natural(path):
+    """The key by which 2.png stands before 10.png."""
+    return [[int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", part)] for part in path.parts]
+
+
+def _next(each):
+    """The next of an iterator, or None, made in a thread: a decoder on the main one, in C, would not hear Ctrl-C."""
+    made = queue.SimpleQueue()
+    threading.Thread(target=lambda: made.put(next(each, None)), daemon=True).start()
+    while True:
+        with suppress(queue.Empty):
+            return made.get(timeout=0.2)  # seconds: without it, Windows would not hear Ctrl-C either
+
+
+def _say(text, file=None):
+    """Print a line above the bar, to standard error or to `file`, with what letters it has."""
+    file = file or sys.stderr
+    encoding = file.encoding or "utf-8"
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file)
+    file.flush()
+
+
+def _print_reading(name, page, reading):
+    """Print a picture's lines, such as "page.jpg: 2102   unsure: the 3rd, 0 (48 %, or 6 41 %)", and what was done."""
+    for line in reading.lines:
+        unsure = [
+            f"the {_ordinal(position)}, {digit.answer} "
+            f"({digit.certainty:.0%}, or {digit.second} {digit.probabilities[digit.second]:.0%})".replace("%", " %")
+            for position, digit in enumerate(line.digits, 1)
+            if digit.unsure
+        ]
+        more = f"; and {len(unsure) - NAMED} more" if len(unsure) > NAMED else ""
+        _say(f"{name}: {line.text}" + f"   unsure: {'; '.join(unsure[:NAMED])}{more}" * bool(unsure), sys.stdout)
+    if reading.turned:
+        _say(f"{name} was turned by {reading.turned}° to be read")
+    if page.frame:
+        _say(f"{name} is animated: frame {page.frame} was read, the first that is not blank")
+
+
+def _ordinal(number):
+    """A number as in "the 3rd"."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _rows(name, number, page, reading):
+    """A page's rows of own_digits.csv."""
+    for row, line in enumerate(reading.lines, 1):
+        for position, digit in enumerate(line.digits, 1):
+            answers = digit.answer, f"{digit.certainty:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
+            top, left, bottom, right = (f"{edge:.1f}" for edge in page.given(digit.box))
+            yield name, number, row, position, *answers, left, top, right, bottom, reading.turned
+
+
+def _write_table(path, rows):
+    """Write own_digits.csv, in UTF-8 with the mark by which spreadsheets know it."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS.split(), *rows])
     with atomic_write(path) as file:
-        sheet.save(file, "PNG")
-
-
-def _panel(name, picture, reading):
-    """One photo and its digits, an image WIDTH pixels wide."""
-    digits = reading.digits
-    photo = _framed(picture, digits)
-    beside = photo.width <= WIDTH / 2
-    left, top = (photo.width + 2 * MARGIN, 2 * MARGIN) if beside else (MARGIN, photo.height + 3 * MARGIN)
-    columns = (WIDTH - MARGIN - left) // CELL[0]
-    rows = -(-len(digits) // columns)
-    height = max(top + rows * CELL[1], 2 * MARGIN + photo.height) + MARGIN
-    panel = Image.new("RGB", (WIDTH, height), "white")
-    draw = ImageDraw.Draw(panel)
-    turned = f" (read turned by {reading.turned}°)" if reading.turned else ""
-    draw.text((MARGIN, MARGIN / 2), name + turned, "black", ImageFont.load_default(15))
-    panel.paste(photo, (MARGIN, 2 * MARGIN))
-    font = ImageFont.load_default(13)
-    for number, digit in enumerate(digits):
-        row, column = divmod(number, columns)
-        x, y = left + column * CELL[0], top + row * CELL[1]
-        panel.paste(Image.fromarray(digit.form).resize((56, 56), Image.Resampling.NEAREST), (x, y))
-        draw.text((x + 28, y + 59), f"{digit.answer}  {digit.probabilities.max():.0%}", _colour(digit), font, "ma")
-    return panel
-
-
-def _colour(digit):
-    return SURE_COLOUR if digit.probabilities.max() >= UNSURE else UNSURE_COLOUR
-
-
-def _framed(picture, digits):
-    """The photo, scaled so that its digits are about DIGIT pixels high, with a frame and the answer at each."""
-    heights = [digit.box[2] - digit.box[0] for digit in digits]
-    scale = min(max(DIGIT / np.median(heights), 200 / max(picture.shape[:2])), 6)
-    scale = min(scale, (WIDTH - 2 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
-    size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
-    photo = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(photo)
-    for digit in digits:
-        top, left, bottom, right = (edge * scale for edge in digit.box)
-        draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=_colour(digit))
-        text = ImageFont.load_default(max(11, math.ceil(0.4 * (bottom - top))))
-        draw.text(
-            (left - 2, top - 3), str(digit.answer), _colour(digit), text, "ls", stroke_width=2, stroke_fill="white"
-        )
-    return photo
+        file.write(text.getvalue().encode("utf-8-sig", "backslashreplace"))
