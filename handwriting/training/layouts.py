@@ -22,7 +22,7 @@ LEADING, GAP = (1.08, 2.6), (-0.02, 0.9)  # from row to row, from digit to digit
 TOUCHING = (-0.16, 0.03)  # the gap between digits that touch
 REPEATED = (0, 0, 0, 1, 1, 8, 9)  # digits that people write several times in a row
 SMALLER = (0.4, 0.8)  # of a digit's height: uneven ones
-LABEL = (0.35, 1.0)  # of a digit's height: capitals of printed text
+LABEL = (0.35, 1.2)  # of a digit's height: capitals of printed text
 CELL_HEIGHT, CELL_WIDTH = (1.15, 2.6), (1.3, 6)  # in heights of a digit
 WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "number": 0.5,
@@ -146,7 +146,7 @@ def _a_sign(writer, sheet, middle, left):
     if rng.random() < 0.12:
         word = handwritten(rng, sheet.letters, str(rng.choice(list(FONT_SIGNS))), height * 0.9, writer.width)
         return _put_word(sheet.ink, word, middle + 0.5 * height, left)
-    sign = str(rng.choice(DRAWN_SIGNS[:4] if rng.random() < 0.4 else DRAWN_SIGNS))
+    sign = str(rng.choice(DRAWN_SIGNS[:6] if rng.random() < 0.6 else DRAWN_SIGNS))
     ink, rise = drawn_sign(rng, sign, height, writer.width)
     put(sheet.ink, ink, middle - rise - len(ink) / 2, left)
     return ink.shape[1]
@@ -182,7 +182,7 @@ def table(writer, sheet):
     lines = np.arange(rng.uniform(-1, 0.5) * pitch, shape[0] + pitch, pitch)
     _draw_borders(rng, sheet, columns, lines, height)
     _shade(rng, sheet, columns, lines)
-    headings, row_labels = rng.random() < 0.6, rng.random() < 0.7
+    headings, row_labels, numbered = rng.random(3) < (0.6, 0.7, 0.5)
     chances = np.array(list(WRITTEN_IN_CELLS.values())) * rng.uniform(0.1, 2, len(WRITTEN_IN_CELLS))
     number = 0
     for row, top in enumerate(lines[:-1]):
@@ -204,7 +204,9 @@ def table(writer, sheet):
                 number += 1
             elif what == "label":
                 text = a_word(rng, digits=True)
-                if rng.random() < 0.5:  # as many as the cell has room for
+                if row_labels and numbered and column == 0:
+                    text = str(row + 1) + str(rng.choice(["", "", ".", ")"]))
+                elif rng.random() < 0.5:
                     text += " " + a_word(rng, digits=True)
                 word = typeset(font, text, label_height)
                 if word and word[0].shape[1] > right - left and rng.random() < 0.8:

@@ -26,9 +26,9 @@ KINDS = {
     "letters": 0.3,  # words here and there, by hand
     "prose": 0.15,  # lines of words by hand
     "printed": 0.3,  # lines of print
-    "tabular": 0.2,  # digits in the cells of a table, instead of rows
+    "tabular": 0.25,  # digits in the cells of a table, instead of rows
     "beside": 0.25,  # words in the rows of digits, by the same pen
-    "signs": 0.22,  # + - and so on in the rows of digits
+    "signs": 0.35,  # + - and so on in the rows of digits
     "uneven": 0.15,  # digits of half the height among the others
     "ones": 0.12,  # many a 1
     "fonts": 0.12,  # the digits of a font instead of MNIST's

@@ -163,7 +163,7 @@ def _drawn_word(rng, letters, length, height, width):
 
 def drawn_sign(rng, sign, height, width):
     """A sign by hand beside digits `height` high: its ink, float32 [h, w], and how far its middle is above theirs."""
-    wide = 0.35 * height * np.exp(rng.normal(0, 0.25))
+    wide = 0.33 * height * np.exp(rng.normal(0, 0.3))
     strokes, dots, rise = [], [], 0
 
     def line(*points):
