@@ -32,9 +32,9 @@ def atomic_write(path):
 
 
 def shown(path):
-    """A path as a user would type it: relative to the current folder where it lies below that."""
+    """A path as a user would type it, a string: relative to the current folder where it lies below that."""
     path = Path(path).absolute()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
 
 
 def write_csv(path, header, rows):
