@@ -58,12 +58,9 @@ def newest_run(checkpoints, otherwise=None):
 def saved_epochs(folder):
     """A run's epoch_files, of which there is at least one; a UserError where there is none."""
     epochs = epoch_files(folder)
-    if not epochs and any(folder.glob("epoch_*.npy")):
-        raise UserError(
-            f"the epochs of {shown(folder)} are .npy files of an earlier version: train again, or name another"
-        )
     if not epochs:
-        raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
+        what = "only epochs of an earlier version (.npy)" if any(folder.glob("epoch_*.npy")) else "no epoch yet"
+        raise UserError(f"{shown(folder)} has {what}: run python train.py, or name another run")
     return epochs
 
 
@@ -86,7 +83,6 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
         "device": next(model.parameters()).device.type,
         "precision": str(precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "parameters": sum(p.numel() for p in model.parameters()),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
     settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
@@ -112,7 +108,8 @@ class Run:
 
     def __init__(self, folder, settings, training):
         self.folder, self.settings, self.training = folder, settings, training
-        self.epochs = settings["hyperparameters"]["EPOCHS"]
+        self.epochs, self.state_file = settings["hyperparameters"]["EPOCHS"], folder / STATE
+        self.parameters = list(training["model"].parameters())
         self.log = []  # of each epoch: mean loss, seconds
 
     @property
@@ -126,16 +123,14 @@ class Run:
 
     def start(self):
         """Resume from the training state where there is one, else save the settings and the first state."""
-        is_new = not (self.folder / STATE).exists()
+        is_new = not self.state_file.exists()
         if not is_new:
             self._load_state()
-        need = (self.epochs - self.next_epoch + 2 * 3) * 4 * self.settings["parameters"]  # a state: 3; replaced: twice
-        free = shutil.disk_usage(self.folder).free
+        size = 4 * sum(p.numel() for p in self.parameters)  # bytes: of an epoch; a state has three times as many
+        need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
         if need > free:
-            raise UserError(
-                f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free: "
-                "make room, or lower EPOCHS or DIM_HIDDEN"
-            )
+            room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free"
+            raise UserError(f"{room}: make room, or lower EPOCHS or DIM_HIDDEN")
         if is_new:
             with atomic_write(self.folder / "settings.json") as file:
                 file.write(json.dumps(self.settings, indent=2).encode())
@@ -149,56 +144,56 @@ class Run:
         if self.next_epoch < self.epochs:
             self._save_state()
         else:
-            (self.folder / STATE).unlink(missing_ok=True)
+            self.state_file.unlink(missing_ok=True)
 
     def _save_state(self):
         state = {name: part.state_dict() for name, part in self.training.items()}
-        random = devices.random_state(next(self.training["model"].parameters()).device)
-        with atomic_write(self.folder / STATE) as file:
+        state |= {"log": self.log, "random": devices.random_state(self.parameters[0].device)}
+        with atomic_write(self.state_file) as file:
             try:
-                torch.save(state | {"random": random, "log": self.log}, file)
+                torch.save(state, file)
             except RuntimeError as error:  # raised over the OSError of a full disk
                 raise error.__context__ or error from None
 
     def _load_state(self):
-        path = self.folder / STATE
         try:
-            with zipfile.ZipFile(path) as archive:  # PyTorch saves checksums, but doesn't look at them
-                if damaged := archive.testzip():
+            with zipfile.ZipFile(self.state_file) as archive:
+                if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't look at them
                     raise ValueError(f"the checksum of {damaged} is wrong")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
             for name, part in self.training.items():
                 part.load_state_dict(state[name])
-            devices.set_random_state(next(self.training["model"].parameters()).device, state["random"])
+            devices.set_random_state(self.parameters[0].device, state["random"])
+            self.log = state["log"]
         except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise UserError(f"{shown(path)} is damaged ({error}): delete it, and a new run starts") from error
-        self.log = state["log"]
+            problem = f"{shown(self.state_file)} is damaged ({error})"
+            raise UserError(f"{problem}: delete it, and python train.py starts a new run") from error
 
 
 def _unfinished_run(checkpoints, settings):
     """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
     for folder in reversed(all_runs(checkpoints)):
-        is_unfinished, epochs = (folder / STATE).exists(), len(read_column(folder / LOG, "loss"))
-        its = read_json(folder / "settings.json")
-        is_old = any(folder.glob("epoch_*.npy"))
-        why = "its epochs are .npy files of an earlier version" if is_old else _differences(its, settings)
-        if is_unfinished and not why:
-            if lock := _locked(folder):
-                return folder, lock
-            why = "another program is training it"
-        elif not is_unfinished:
-            if why or not epochs:
-                continue
-            why = "it is complete" if epochs == settings["hyperparameters"]["EPOCHS"] else f"its {STATE} is missing"
+        its, epochs = read_json(folder / "settings.json"), len(read_column(folder / LOG, "loss"))
         total = its.get("hyperparameters", {}).get("EPOCHS", "?")
+        why = _differences(folder, its, settings)
+        if (folder / STATE).exists():
+            if not why and (lock := _locked(folder)):
+                return folder, lock
+            why = why or "another program is training it"
+        elif why or not epochs:
+            continue
+        else:
+            why = "it is complete" if epochs == total else f"its {STATE} is missing"
         print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
     return None
 
 
-def _differences(its, settings):
-    """What a run's settings.json says otherwise than the settings, in words: "" where a training can be resumed."""
+def _differences(folder, its, settings):
+    """Why a run's settings, `its`, don't allow to resume it with these, in words; "" where they are the same."""
     if not its:
         return "its settings.json can't be read"
+    if any(folder.glob("epoch_*.npy")):
+        return "its epochs are .npy files of an earlier version"
     then, now = (
         saved.get("hyperparameters", {}) | {name: saved.get(name) for name in ("device", "precision")}
         for saved in (its, settings)

@@ -212,7 +212,7 @@ def test_the_small_network_is_right_on_996_of_1000_test_digits(test_digits):
         (["checkpoints/small", "--fast"], "unrecognized arguments: --fast: see python .* --help"),
         (["checkpoints/small", "checkpoints/run-001"], "name one run at most"),
         (["--draw", "7.png"], "no images beside --draw"),
-        (["checkpoints/run-001"], "run-001 has no epoch yet: wait for its first one, or name another run"),
+        (["checkpoints/run-001"], "run-001 has no epoch yet: run python train.py, or name another run"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint):
