@@ -20,7 +20,7 @@ from handwriting.results import read_images
 from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
-from support.predicting import BATCH_SIZE, predict
+from support.predicting import predict
 from support.runs import is_run, last_epoch, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
@@ -45,7 +45,7 @@ def test_run(folder):
         except UserError as error:
             bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        device = device or devices.trusted_device(model, images, BATCH_SIZE)[0]
+        device = device or devices.trusted_device(model, images, labels)[0]
         logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
         correct, total = (logits.argmax(1) == labels).sum().item(), len(labels)
         accuracies[epoch] = correct / total * 100

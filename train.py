@@ -123,11 +123,13 @@ def main():
     """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is resumed."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
+    with torch.device("meta"):  # the network's size, before there is any of it
+        devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE, PRECISION)
     images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
     model = myCNN(DIM_HIDDEN)
-    device, precision = devices.trusted_device(model, images, BATCH_SIZE, PRECISION, labels, loss_function, train_step)
+    device, precision = devices.trusted_device(model, images, labels, PRECISION)
     images, labels = images.to(device), labels.to(device)
     model.to(device, memory_format=devices.memory_format(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=devices.has_fused_adam(device))

@@ -33,14 +33,3 @@ def test_nothing_is_imported_from_above(place):
     for file in path.rglob("*.py") if path.is_dir() else [path]:
         taken = {name.split(".")[0] for name in imported(file)} & project - {place}
         assert taken <= MAY_IMPORT[place], f"{file.name} imports {taken - MAY_IMPORT[place]}"
-
-
-@pytest.mark.parametrize("folder", ["support", "handwriting"])
-def test_no_two_files_import_each_other(folder):
-    leans_on = {
-        file.stem: {name.split(".")[1] for name in imported(file) if name.startswith(f"{folder}.")}
-        for file in (ROOT / folder).glob("*.py")
-    }
-    while free := {name for name, others in leans_on.items() if not others & leans_on.keys()}:
-        leans_on = {name: others for name, others in leans_on.items() if name not in free}
-    assert not leans_on
