@@ -2,17 +2,15 @@
 
 python test.py                          the newest run
 python test.py checkpoints/run-001      that run
-python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's best epoch
+python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's last epoch
 python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
 """
 
-from support.errors import UserError, check_output, one_line_errors, start_script
+from support.errors import ArgumentParser, UserError, one_line_errors
 
 if __name__ == "__main__":
-    start_script()  # before the imports that take seconds
+    one_line_errors()  # before the imports, which take seconds
 
-import gc
-import os
 import sys
 from pathlib import Path
 
@@ -23,86 +21,77 @@ from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
 from support.predicting import predict
-from support.runs import all_runs, best_epoch, epoch_files, is_run, newest_run, saved_epochs
+from support.runs import is_run, last_epoch, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
+
+SMALL = CHECKPOINTS_DIR / "small"  # the trained network that comes with the program
+DEFAULT_EPOCHS = 20  # of train.py, as it comes
 
 
 def test_run(folder):
-    """Print each epoch's accuracy, correct / total * 100 %, and the best one; write accuracy.csv and report.png.
+    """Print the accuracy of each epoch in a run's folder, and the best one; write accuracy.csv and report.png there.
 
-    folder: a run's. Returns the exit code: 1 where an epoch's file is damaged, else 0.
+    Returns the exit code: 1 where an epoch's file is damaged, else 0.
     """
     from support.report import draw_report  # here, because nothing else needs Matplotlib
 
     epochs = saved_epochs(folder)
     print(f"predicting ... {shown(folder)}", flush=True)
     images, labels = load_mnist(train=False, device=devices.CPU)
-    total = len(labels)
-    correct, best, device = {}, None, None
-    bar = tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)
-    for epoch, path in bar:
+    accuracies, device = {}, None
+    for epoch, path in (bar := tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)):
         try:
             model = load_parameters(path)
-            device = device or devices.trusted_device(model, images, labels)[0]
-            model.to(device, memory_format=devices.memory_format(device))
-            logits = predict(model, images.to(device)).cpu()
         except UserError as error:
             bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        correct[epoch] = (logits.argmax(1) == labels).sum().item()
-        bar.write(f"epoch {epoch:2d}: {correct[epoch] / total * 100:.4f} %")
-        if best is None or correct[epoch] > correct[best]:
-            best, best_logits = epoch, logits
-    if best is None:
-        return 1
-
-    accuracies = {epoch: count / total * 100 for epoch, count in correct.items()}
-    print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
-    rows = [(epoch, correct[epoch], total, f"{accuracy:.4f}") for epoch, accuracy in accuracies.items()]
-    write_csv(folder / "accuracy.csv", ("epoch", "correct", "total", "accuracy"), rows)
-    probabilities = best_logits.softmax(1).numpy()
-    picture = draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
-    print(f"pictures in {shown(picture)}")
-    return 0 if len(correct) == len(epochs) else 1
+        device = device or devices.trusted_device(model, images, labels)[0]
+        logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
+        correct, total = (logits.argmax(1) == labels).sum().item(), len(labels)
+        accuracies[epoch] = correct / total * 100
+        bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")
+        if epoch == (best := max(accuracies, key=accuracies.get)):
+            probabilities = logits.softmax(1).numpy()
+    if accuracies:
+        print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
+        write_csv(folder / "accuracy.csv", ("epoch", "accuracy"), [(e, f"{a:.4f}") for e, a in accuracies.items()])
+        picture = draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
+        print(f"pictures in {shown(picture)}")
+    return 0 if len(accuracies) == len(epochs) else 1
 
 
-def reading_model(run=None):
-    """The best epoch of a run, as the function that reader.read takes, and the folder for the pictures.
-
-    Without a run it is the newest that has an epoch, or the small network that comes with the program, whose folder
-    is left as it is: its pictures go to the current one.
-    """
-    trained = [folder for folder in all_runs(CHECKPOINTS_DIR) if epoch_files(folder)]
-    run = run or (trained or [CHECKPOINTS_DIR / "small"])[-1]
-    epoch, path = best_epoch(run)
+def reading_model(run):
+    """A run's last epoch, as the function from digits to logits that reader.read takes."""
+    epoch, path = last_epoch(run)
     model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
     print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
-    return lambda digits: predict(model, digits), Path.cwd() if run.name == "small" else run
+    if epoch + 1 < DEFAULT_EPOCHS:
+        few = f"{shown(run)} has {epoch + 1} of the default training's {DEFAULT_EPOCHS} epochs"
+        print(f"{few}: {shown(SMALL)} may read better, if you name it first", file=sys.stderr)
+    return lambda digits: predict(model, digits)
 
 
 def main(arguments=()):
     """Test a run, read images, or serve the page to draw on, as the command line says. Returns the exit code."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, metavar="path", help="a run's folder, images, folders of images")
+    parser.add_argument("--draw", action="store_true", help="open the page to draw on")
+    options = parser.parse_args(arguments)
+    runs = [path for path in options.paths if is_run(path)]
+    images = [path for path in options.paths if path not in runs]
+    if len(runs) > 1 or (options.draw and images):
+        parser.error("name one run at most, and no images beside --draw")
     devices.tune_cpu()
-    if options := [argument for argument in arguments if argument.startswith("-") and argument != "--draw"]:
-        raise UserError(f"there is no option {options[0]}: python test.py [--draw] [run] [images, or folders of them]")
-    paths = [Path(argument) for argument in arguments if argument != "--draw"]
-    if len(paths) == 1 and not os.path.exists(paths[0]):  # noqa: PTH110 (the other raises at too long a name)
-        raise UserError(f"{paths[0]} is not there: name a run, such as checkpoints/run-001, or an image")
-    runs, images = [path for path in paths if is_run(path)], [path for path in paths if not is_run(path)]
-    if len(runs) > 1:
-        raise UserError(f"{runs[0]} and {runs[1]} are two runs: name one")
-    if "--draw" in arguments:
-        if images:
-            raise UserError(f"{images[0]} is no run: name one beside --draw, and drop images onto the page")
+    run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
+    if options.draw:
         from handwriting.page import serve  # here, because nothing else needs Flask
 
-        return serve(reading_model(*runs)[0])
+        return serve(reading_model(run))
     if images:
-        return read_images(images, *reading_model(*runs))
-    return test_run(*runs or [newest_run(CHECKPOINTS_DIR)])
+        folder = Path.cwd() if run.resolve() == SMALL.resolve() else run  # the small network's stays as it is
+        return read_images(images, reading_model(run), folder)
+    return test_run(run)
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what the imports made is needed to the end: looking through it for garbage takes almost a second
-    with one_line_errors():
-        sys.exit(main(sys.argv[1:]) or check_output())
+    sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,15 @@
 """Train myCNN on the 60,000 MNIST training digits and save its parameters after every epoch: python train.py
 
-The hyperparameters are the constants below: edit them and run again. Each run gets a folder of its own,
-checkpoints/run-001, run-002, …, which `python test.py` tests.
+The hyperparameters are the constants at the top of train.py: edit them and run it again. Each run gets a folder of its
+own, checkpoints/run-001, run-002, …, which `python test.py` tests. A run that was stopped is resumed.
 """
 
-from support.errors import UserError, one_line_errors, start_script
+from support.errors import ArgumentParser, UserError, one_line_errors
 
 if __name__ == "__main__":
-    start_script()  # before the imports that take seconds
+    one_line_errors()  # before the imports, which take seconds
 
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from support import device as devices
 from support.files import shown
 from support.hyperparameters import checked_hyperparameters
 from support.mnist import read_mnist
-from support.training import open_run
+from support.runs import open_run
 
 # Hyperparameters. The values are the report's, except where the comment says otherwise.
 EPOCHS = 20
@@ -88,20 +87,6 @@ def train_step(model, optimizer, scheduler, images, labels, precision):
     return loss.detach()
 
 
-def train_epoch(model, optimizer, scheduler, images, labels, precision, title):
-    """One pass over all digits, in a new random order. Returns the mean loss, a float."""
-    model.train()
-    loss_sum = torch.zeros((), device=images.device)
-    with tqdm(total=len(images), desc=title, unit=" digits", disable=None, leave=False) as bar:
-        for step, batch in enumerate(torch.randperm(len(images), device=images.device).split(BATCH_SIZE)):
-            loss = train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
-            loss_sum += loss * len(batch)
-            if step % 20 == 0 and not bar.disable:  # looking at the loss makes a GPU wait, so only now and then
-                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-            bar.update(len(batch))
-    return loss_sum.item() / len(images)
-
-
 def make_scheduler(optimizer, steps):
     """The learning rate by step, as LR_SCHEDULE has it, over `steps` steps."""
     if LR_SCHEDULE == "constant":
@@ -111,8 +96,31 @@ def make_scheduler(optimizer, steps):
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=rise, cycle_momentum=False)
 
 
+def train_epoch(model, optimizer, scheduler, images, labels, precision, epoch):
+    """One pass over all digits, in a new random order. Returns the mean loss and the seconds it took, two floats."""
+    model.train()
+    loss_sum = torch.zeros((), device=images.device)
+    batches = torch.randperm(len(images), device=images.device).split(BATCH_SIZE)
+    start = time.perf_counter()
+    # The bar spans all epochs: it tells when the whole run will end. Where there is no bar, a line does, once.
+    done, whole = epoch * len(images), EPOCHS * len(images)
+    with tqdm(desc=f"epoch {epoch}", initial=done, total=whole, unit=" digits", disable=None, leave=False) as bar:
+        announce_after = 30 if bar.disable and epoch == 0 else math.inf  # seconds
+        for step, batch in enumerate(batches):
+            loss = train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
+            loss_sum += loss * len(batch)
+            if step % 20 == 0 and not bar.disable:  # looking at the loss makes a GPU wait, so only now and then
+                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+            bar.update(len(batch))
+            if (seconds := time.perf_counter() - start) > announce_after:
+                left = tqdm.format_interval(seconds / (step + 1) * len(batches) * EPOCHS - seconds)
+                print(f"about {left} left for all {EPOCHS} epochs", flush=True)
+                announce_after = math.inf
+    return loss_sum.item() / len(images), time.perf_counter() - start
+
+
 def main():
-    """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is continued."""
+    """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is resumed."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
     with torch.device("meta"):  # the network's size, before there is any of it
@@ -125,35 +133,21 @@ def main():
     images, labels = images.to(device), labels.to(device)
     model.to(device, memory_format=devices.memory_format(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=devices.has_fused_adam(device))
-    steps_per_epoch = -(-len(images) // BATCH_SIZE)
-    scheduler = make_scheduler(optimizer, EPOCHS * steps_per_epoch)
+    scheduler = make_scheduler(optimizer, EPOCHS * math.ceil(len(images) / BATCH_SIZE))
 
-    with open_run(CHECKPOINTS_DIR, hyperparameters, model, optimizer, scheduler, precision) as run:
-        name, dtype = devices.device_name(device), str(precision).removeprefix("torch.")
-        parameters = sum(p.numel() for p in model.parameters())
-        print(f"training on {name} in {dtype}: {parameters:,} parameters, saved in {shown(run.folder)}", flush=True)
-        if run.next_epoch > 0:
-            print(f"continuing {run.folder.name} at epoch {run.next_epoch + 1} of {EPOCHS}", flush=True)
-
+    with open_run(CHECKPOINTS_DIR, hyperparameters, precision, model, optimizer, scheduler) as run:
+        epochs, where = f"{run.next_epoch} to {EPOCHS - 1}", f"{devices.device_name(device)} in {precision}"
+        print(f"training epochs {epochs} on {where}, saved in {shown(run.folder)}", flush=True)
         for epoch in range(run.next_epoch, EPOCHS):
-            start = time.perf_counter()
-            title = f"epoch {epoch + 1}/{EPOCHS}"
-            loss = train_epoch(model, optimizer, scheduler, images, labels, precision, title)
-            seconds = time.perf_counter() - start
-            if not (math.isfinite(loss) and all(tensor.isfinite().all() for tensor in model.state_dict().values())):
-                rate = scheduler.get_last_lr()[0]
-                raise UserError(
-                    f"the loss is no longer finite in epoch {epoch + 1} (learning rate {rate:g}); the epochs before "
-                    f"it are saved in {shown(run.folder)}: lower LEARNING_RATE in train.py"
-                )
+            loss, seconds = train_epoch(model, optimizer, scheduler, images, labels, precision, epoch)
+            if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+                raise UserError(f"the parameters are not finite after epoch {epoch}: lower LEARNING_RATE in train.py")
             save_parameters(model, run.epoch_file(epoch))
-            run.finish_epoch(loss, seconds, is_last=epoch == EPOCHS - 1)
-            left, speed = tqdm.format_interval((EPOCHS - epoch - 1) * seconds), len(images) / seconds
-            print(f"{title}: loss {loss:.4f}, {seconds:.1f} s, {speed:,.0f} digits/s, {left} left", flush=True)
+            run.finish_epoch(loss, seconds)
+            left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
+            print(f"epoch {epoch:2d}: loss {loss:.4f}, {seconds:.1f} s, {left} left", flush=True)
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        if sys.argv[1:]:
-            raise UserError("train.py takes no arguments: the settings are the constants at its top")
-        main()
+    ArgumentParser(__doc__).parse_args()
+    main()

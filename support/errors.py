@@ -1,121 +1,59 @@
-"""How a script starts and ends: nothing but one line where its user has to do something, no traceback."""
+"""How a script ends when its user has something to mend, or stops it: one line and an exit code, no traceback."""
 
-import os
+import argparse
 import signal
 import sys
-import time
-from contextlib import contextmanager
 
 
 class UserError(Exception):
     """A mistake or mishap the user can mend. Its message is one line that says what is wrong and what to do."""
 
-    def __init__(self, message, exit_code=2):
+    def __init__(self, message):
         super().__init__(" ".join(str(message).split()))
-        self.exit_code = exit_code
+
+    def _render_traceback_(self):  # IPython and Jupyter show this in place of a traceback
+        return [f"error: {self}"]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a script the way Ctrl-C does."""
+    """SIGTERM, which ends a script as Ctrl-C does."""
 
 
-def exit_code(interrupt):
-    """The exit code by which a shell knows what stopped a program: 128 + the signal's number."""
-    return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's parser, whose help shows the description as it is written, and whose errors are one line."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        raise UserError(f"{message}: see python {self.prog} --help")
 
 
-class Output:
-    """A text stream that never raises: what can't be written (a closed pipe, a full disk, a letter) is not worth a run.
-
-    error: the last OSError, or None.
-    """
-
-    def __init__(self, stream):
-        stream.reconfigure(errors="backslashreplace")
-        self.stream, self.error = stream, None
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-    def write(self, text):
-        try:
-            self.stream.write(text)
-        except (OSError, ValueError) as error:
-            self.error = error
-        return len(text)
-
-    def flush(self):
-        try:
-            self.stream.flush()
-        except (OSError, ValueError) as error:
-            self.error = error
-
-
-def start_script():
-    """Make what a script prints an Output, and Ctrl-C and SIGTERM end it at once, in one line.
-
-    To be called before the imports that take seconds; one_line_errors then takes the signals over.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed: without this the next file opened would be taken for it
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 (for as long as the script runs)
-    sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
-    _on_signals(_leave)
-
-
-def check_output():
-    """Raise UserError where some of what start_script's script printed got lost, unless its reader wanted no more."""
-    sys.stdout.flush()
-    if sys.stdout.error and not isinstance(sys.stdout.error, BrokenPipeError):
-        raise UserError(f"not all that was printed could be written ({sys.stdout.error})")
-
-
-@contextmanager
 def one_line_errors():
-    """Print an error that a user can mend, or an interrupt, from inside as one line on standard error; then exit."""
-    line, code = None, 0
-    try:
-        try:
-            _on_signals(_raise_once())
-            yield
-        except UserError as error:
-            line, code = f"error: {error}" if error.exit_code == 2 else error, error.exit_code
-        except OSError as error:  # a folder that may not be read, a disk that fails: nobody can list them all
-            line, code = f"error: {error}", 2
-        except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, MemoryError) or "allocate" in str(error)):  # PyTorch's is a RuntimeError
-                raise
-            line, code = "error: the memory is not enough: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2
-        finally:
-            _on_signals(signal.SIG_IGN)  # only the end of the process is left
-    except KeyboardInterrupt as stop:
-        line, code = "stopped", exit_code(stop)
-    if line:
-        print(" ".join(str(line).split()), file=sys.stderr)
-        sys.exit(code)
+    """From here on an error that a user can mend, Ctrl-C or SIGTERM ends the script in one line on standard error.
+
+    Where IPython, Jupyter or IDLE runs the script, the process is not the script's own, and stays as it is.
+    """
+    if hasattr(sys, "ps1") or "idlelib" in sys.modules:
+        return
+    sys.excepthook = _end
+    signal.signal(signal.SIGTERM, _terminate)
 
 
-def _on_signals(handler):
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as for a script's background jobs
-            signal.signal(number, handler)
+def _terminate(number, frame):
+    raise Terminated
 
 
-def _leave(number, _):
-    print("stopped", file=sys.stderr, flush=True)
-    os._exit(128 + number)
-
-
-def _raise_once():
-    """A signal handler that raises KeyboardInterrupt or Terminated, and then lets the script a second to end by it."""
-    raised = None
-
-    def handler(number, frame):
-        nonlocal raised
-        if raised is None:
-            raised = time.monotonic()
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if time.monotonic() - raised > 1:
-            _leave(number, frame)
-
-    return handler
+def _end(kind, error, traceback):
+    """The sys.excepthook, which Python calls with an exception that nothing has caught."""
+    if isinstance(error, KeyboardInterrupt):
+        line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
+    elif isinstance(error, (UserError, OSError)):  # a folder that may not be read, a disk that fails: nobody lists all
+        line, code = f"error: {error}", 2
+    elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):  # PyTorch's
+        line, code = "error: there is not enough memory: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2
+    else:
+        sys.__excepthook__(kind, error, traceback)
+        return
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)

@@ -1,9 +1,6 @@
-"""What each hyperparameter of train.py may be, and whether there is room for what they ask."""
-
-import shutil
+"""What each hyperparameter of train.py may be."""
 
 from support.errors import UserError
-from support.files import shown
 
 
 def _whole_number(low, high):
@@ -37,30 +34,10 @@ HYPERPARAMETERS = {
 
 
 def checked_hyperparameters(module):
-    """The hyperparameters among a module's names, as a dict; a UserError names one missing or out of its range."""
-    for name, (allowed, words) in HYPERPARAMETERS.items():
+    """The hyperparameters among a module's names, as a dict; a UserError names one that is missing or not allowed."""
+    for name, (is_allowed, words) in HYPERPARAMETERS.items():
         if name not in module:
             raise UserError(f"{name} is missing in train.py: it must be {words}")
-        if not allowed(module[name]):
-            raise UserError(f"{name} = {_shortened(module[name])} in train.py must be {words}")
+        if not is_allowed(module[name]):
+            raise UserError(f"{name} = {module[name]!r:.60} in train.py must be {words}")
     return {name: module[name] for name in HYPERPARAMETERS}
-
-
-def check_room(folder, epochs, parameters):
-    """Raise UserError where the disk has too little room for `epochs` parameter files of so many parameters, and for
-    the training state of three times the size, which is there twice while it is replaced.
-    """
-    need, free = (epochs + 2 * 3) * 4 * parameters, shutil.disk_usage(folder).free
-    if need > free:
-        raise UserError(
-            f"a run needs {need / 1e9:.1f} GB in {shown(folder)}, where {free / 1e9:.1f} GB are free: make room "
-            "or lower EPOCHS or DIM_HIDDEN"
-        )
-
-
-def _shortened(value):
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."

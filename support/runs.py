@@ -1,12 +1,23 @@
-"""The run folders checkpoints/run-001, run-002, …: which there are, the newest, its epochs, the best of them."""
+"""Run folders, checkpoints/run-001, run-002, …: which there are, and the one to train in."""
 
+import json
+import platform
 import re
+import shutil
+import sys
+import zipfile
+from contextlib import contextmanager
 
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from support import device as devices
 from support.errors import UserError
-from support.files import read_column, shown
+from support.files import atomic_write, read_column, read_json, shown, write_csv
 
-RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]{1,9})\.npz")
-FILES_OF_A_RUN = ("settings.json", "training_log.csv", "training_state.pt", "accuracy.csv")
+RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]+)\.npz")
+STATE, LOG = "training_state.pt", "training_log.csv"
 
 
 def all_runs(checkpoints):
@@ -20,42 +31,195 @@ def epoch_files(folder):
 
 
 def _numbered(folder, name):
-    paths = folder.iterdir() if folder.is_dir() else ()
-    paths = {int(match[1]): path for path in paths if (match := name.fullmatch(path.name))}
-    return dict(sorted(paths.items()))
+    return dict(sorted((int(match[1]), path) for path in folder.glob("*") if (match := name.fullmatch(path.name))))
 
 
 def is_run(path):
-    """Whether a path is a run's folder: by its name, or by what is in it."""
-    try:
-        if not path.is_dir():
-            return False
-        is_named, names = RUN.fullmatch(path.name), FILES_OF_A_RUN
-        return bool(is_named or epoch_files(path) or any((path / name).exists() for name in names))
-    except OSError:  # a name too long, a folder that may not be read
+    """Whether a path is a run's folder: by its name, or by an epoch or the settings in it."""
+    if not path.is_dir():
         return False
+    return bool(RUN.fullmatch(path.name)) or any(path.glob("epoch_*")) or (path / "settings.json").exists()
 
 
-def newest_run(checkpoints, with_epoch=False):
-    """The folder of the newest run, or the newest of those with an epoch if any; a UserError where there is none."""
+def newest_run(checkpoints, otherwise=None):
+    """The newest run that has an epoch; a line on standard error says where a newer one has none yet.
+
+    Without any it is `otherwise`, or a UserError where that is None.
+    """
     runs = all_runs(checkpoints)
-    if not runs:
-        raise UserError(f"no run in {shown(checkpoints)} yet: python train.py makes one")
-    return next((run for run in reversed(runs) if with_epoch and epoch_files(run)), runs[-1])
+    newest = next((run for run in reversed(runs) if any(run.glob("epoch_*"))), otherwise)
+    if newest is None:
+        raise UserError(f"no run in {shown(checkpoints)} has an epoch yet: python train.py makes one")
+    if newest != otherwise and newest != runs[-1]:
+        print(f"{shown(runs[-1])} has no epoch yet: {shown(newest)} is used", file=sys.stderr)
+    return newest
 
 
 def saved_epochs(folder):
     """A run's epoch_files, of which there is at least one; a UserError where there is none."""
     epochs = epoch_files(folder)
-    if not epochs and any(folder.glob("epoch_*.npy")):
-        raise UserError(f"the epochs of {shown(folder)} are .npy files of an earlier version: train them again")
     if not epochs:
-        raise UserError(f"{shown(folder)} has no epoch yet: wait for its first one, or name another run")
+        what = "only epochs of an earlier version (.npy)" if any(folder.glob("epoch_*.npy")) else "no epoch yet"
+        raise UserError(f"{shown(folder)} has {what}: run python train.py, or name another run")
     return epochs
 
 
-def best_epoch(folder):
-    """A run's best epoch and its parameter file: by accuracy.csv, or the last where that does not tell of all."""
-    epochs, accuracies = saved_epochs(folder), read_column(folder / "accuracy.csv", "accuracy")
-    epoch = max(epochs, key=accuracies.get) if epochs.keys() <= accuracies.keys() else max(epochs)
-    return epoch, epochs[epoch]
+def last_epoch(folder):
+    """A run's last epoch and its parameter file; a UserError where there is none."""
+    return list(saved_epochs(folder).items())[-1]
+
+
+@contextmanager
+def open_run(checkpoints, hyperparameters, precision, model, optimizer, scheduler):
+    """Give the Run to train in: the newest unfinished one with the same settings, or else a new one.
+
+    The state of a run that is resumed is loaded into model, optimizer, scheduler and the random number generators. A
+    line says of every other unfinished run why it is not resumed, and of one with the same settings that it is
+    complete. Only one program can have a run open. Raises UserError where the state can't be loaded or the disk has too
+    little room; a KeyboardInterrupt comes out saying what is saved.
+    """
+    settings = {
+        "hyperparameters": hyperparameters,
+        "device": next(model.parameters()).device.type,
+        "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+    settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    folder, lock = _unfinished_run(checkpoints, settings) or _new_run(checkpoints)
+    run = Run(folder, settings, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
+    try:
+        run.start()
+        yield run
+    except KeyboardInterrupt as stop:
+        saved = f"{run.next_epoch} of {run.epochs} epochs are saved in {shown(folder)}"
+        stop.args = (f"{saved}; python train.py resumes from there",)
+        raise
+    finally:
+        lock.release()
+
+
+class Run:
+    """The run to train in: its folder, and what is saved there beside the parameters.
+
+    The training state is there from the start to the end of the last epoch: a run without one is complete.
+    """
+
+    def __init__(self, folder, settings, training):
+        self.folder, self.settings, self.training = folder, settings, training
+        self.epochs, self.state_file = settings["hyperparameters"]["EPOCHS"], folder / STATE
+        self.parameters = list(training["model"].parameters())
+        self.log = []  # of each epoch: mean loss, seconds
+
+    @property
+    def next_epoch(self):
+        """The epoch, counted from 0, to train next; all before it are saved."""
+        return len(self.log)
+
+    def epoch_file(self, epoch):
+        """Where an epoch's parameters belong."""
+        return self.folder / f"epoch_{epoch:02d}.npz"
+
+    def start(self):
+        """Resume from the training state where there is one, else save the settings and the first state."""
+        is_new = not self.state_file.exists()
+        if not is_new:
+            self._load_state()
+        size = 4 * sum(p.numel() for p in self.parameters)  # bytes: of an epoch; a state has three times as many
+        need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
+        if need > free:
+            room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free"
+            raise UserError(f"{room}: make room, or lower EPOCHS or DIM_HIDDEN")
+        if is_new:
+            with atomic_write(self.folder / "settings.json") as file:
+                file.write(json.dumps(self.settings, indent=2).encode())
+            self._save_state()
+
+    def finish_epoch(self, loss, seconds):
+        """Record the epoch whose parameters have just been saved: its mean loss and how many seconds it took."""
+        self.log.append((loss, seconds))
+        rows = [(epoch, f"{loss:.6f}", f"{seconds:.2f}") for epoch, (loss, seconds) in enumerate(self.log)]
+        write_csv(self.folder / LOG, ("epoch", "loss", "seconds"), rows)
+        if self.next_epoch < self.epochs:
+            self._save_state()
+        else:
+            self.state_file.unlink(missing_ok=True)
+
+    def _save_state(self):
+        state = {name: part.state_dict() for name, part in self.training.items()}
+        state |= {"log": self.log, "random": devices.random_state(self.parameters[0].device)}
+        with atomic_write(self.state_file) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # raised over the OSError of a full disk
+                raise error.__context__ or error from None
+
+    def _load_state(self):
+        try:
+            with zipfile.ZipFile(self.state_file) as archive:
+                if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't look at them
+                    raise ValueError(f"the checksum of {damaged} is wrong")
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            for name, part in self.training.items():
+                part.load_state_dict(state[name])
+            devices.set_random_state(self.parameters[0].device, state["random"])
+            self.log = state["log"]
+        except Exception as error:  # whatever a damaged file makes the libraries raise
+            problem = f"{shown(self.state_file)} is damaged ({error})"
+            raise UserError(f"{problem}: delete it, and python train.py starts a new run") from error
+
+
+def _unfinished_run(checkpoints, settings):
+    """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
+    for folder in reversed(all_runs(checkpoints)):
+        its, epochs = read_json(folder / "settings.json"), len(read_column(folder / LOG, "loss"))
+        total = its.get("hyperparameters", {}).get("EPOCHS", "?")
+        why = _differences(folder, its, settings)
+        if (folder / STATE).exists():
+            if not why and (lock := _locked(folder)):
+                return folder, lock
+            why = why or "another program is training it"
+        elif why or not epochs:
+            continue
+        else:
+            why = "it is complete" if epochs == total else f"its {STATE} is missing"
+        print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
+    return None
+
+
+def _differences(folder, its, settings):
+    """Why a run's settings, `its`, don't allow to resume it with these, in words; "" where they are the same."""
+    if not its:
+        return "its settings.json can't be read"
+    if any(folder.glob("epoch_*.npy")):
+        return "its epochs are .npy files of an earlier version"
+    then, now = (
+        saved.get("hyperparameters", {}) | {name: saved.get(name) for name in ("device", "precision")}
+        for saved in (its, settings)
+    )
+    return ", ".join(f"{name} was {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name])
+
+
+def _new_run(checkpoints):
+    """Make the next run, as (folder, lock). The newest is taken over where no epoch of it is saved."""
+    number = max(_numbered(checkpoints, RUN), default=1)
+    while True:
+        folder = checkpoints / f"run-{number:03d}"
+        folder.mkdir(exist_ok=True)
+        if lock := _locked(folder):
+            if not any(folder.glob("epoch_*")) and not (folder / LOG).exists():
+                (folder / STATE).unlink(missing_ok=True)
+                return folder, lock
+            lock.release()
+        number += 1
+
+
+def _locked(folder):
+    """The lock of a run's folder, held, or None where another program holds it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock

@@ -1,4 +1,4 @@
-"""What several test files use: real digits, a small network's widths, a hostile pickle, a copy of the project."""
+"""What several test files use: real digits, a small training, a hostile pickle, a copy of the project."""
 
 import os
 import re
@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the tests run in a process for each core
+
 import pytest
 import torch
 
 import train
 
-SMALL = [4, 8, 16, 32, 16]
+SMALL = [4, 8, 16, 32, 16]  # widths
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +28,19 @@ def test_digits():
     return train.load_mnist(train=False, device=torch.device("cpu"))
 
 
+def set_small(patch, checkpoints, digits, epochs):
+    """Set train.py to train a small network by the default recipe on 512 of the digits, with runs in `checkpoints`."""
+    images, labels = digits
+    patch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
+    patch.setattr(train, "CHECKPOINTS_DIR", checkpoints)
+    patch.setattr(train, "DIM_HIDDEN", SMALL)
+    patch.setattr(train, "EPOCHS", epochs)
+
+
 @pytest.fixture
 def small_training(monkeypatch, tmp_path, training_digits):
-    """train.py set to train a small network by the report's recipe on 512 digits, in a folder of the test's own."""
-    images, labels = training_digits
-    monkeypatch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
-    monkeypatch.setattr(train, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
-    monkeypatch.setattr(train, "DIM_HIDDEN", SMALL)
-    monkeypatch.setattr(train, "EPOCHS", 2)
-    monkeypatch.setattr(train, "LR_SCHEDULE", "constant")
-    monkeypatch.setattr(train, "AUGMENT", False)
-    monkeypatch.setattr(train, "LABEL_SMOOTHING", 0.0)
+    """train.py set to train a small network for two epochs, in a folder of the test's own."""
+    set_small(monkeypatch, tmp_path / "checkpoints", training_digits, epochs=2)
     return train
 
 
@@ -65,11 +69,11 @@ class Project:
     def edit(self, **constants):
         """Set constants at the top of train.py, each of which must be there."""
         path = self.folder / "train.py"
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for name, value in constants.items():
             text, count = re.subn(rf"^{name} = [^#\n]*", f"{name} = {value!r}  ", text, flags=re.MULTILINE)
             assert count == 1, f"{name} is not a constant of train.py"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
     def start(self, *command):
         """Start a script and return its process, whose output is piped."""
@@ -90,11 +94,3 @@ class Project:
         finally:
             process.kill()
         return process.returncode, out, err
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A copy of the project with a small network and one epoch."""
-    project = Project(tmp_path)
-    project.edit(DIM_HIDDEN=SMALL, EPOCHS=1)
-    return project

@@ -1,24 +1,19 @@
 """Interrupted, resumed, damaged: whatever happens to a run, its finished epochs are safe."""
 
-import json
 import os
-import pickle
 import random
-import resource
 import shutil
-import signal
-import time
-from contextlib import nullcontext
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import SMALL, Mark
+from conftest import SMALL, Mark, set_small
+from filelock import FileLock
 
-from Model import load_parameters, myCNN
-from support import training
+import train
 from support.errors import UserError
-from support.runs import best_epoch, epoch_files, is_run, newest_run
+from support.runs import epoch_files, is_run, newest_run, saved_epochs
 
 
 def parameters_of(folder):
@@ -26,481 +21,260 @@ def parameters_of(folder):
     return {epoch: path.read_bytes() for epoch, path in epoch_files(folder).items()}
 
 
-@pytest.fixture
-def interrupted(small_training, monkeypatch):
-    """train.py with four epochs, the run of an uninterrupted training moved to "whole", and one stopped in epoch 3."""
-    monkeypatch.setattr(small_training, "EPOCHS", 4)
-    monkeypatch.setattr(small_training, "AUGMENT", True)
-    monkeypatch.setattr(small_training, "LR_SCHEDULE", "cosine")
-    small_training.main()
-    (small_training.CHECKPOINTS_DIR / "run-001").rename(small_training.CHECKPOINTS_DIR / "whole")
-    stop_in(small_training, epoch=3)
-    return small_training
-
-
-def stop_in(train, epoch, error=KeyboardInterrupt):
-    """Train until the third step of an epoch, counted from 1, and be stopped there."""
-    step, steps = train.train_step, iter(range(1, 10**9))
+def stop_at_step(patch, number, error=KeyboardInterrupt):
+    """Have train.py's step raise an error where it is called for the so-manieth time."""
+    step, numbers = train.train_step, iter(range(1, 10**9))
 
     def stopping_step(*arguments):
-        if next(steps) == 8 * (epoch - 1) + 3:
+        if next(numbers) == number:
             raise error
         return step(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="2 of 4 epochs are saved") as stopped:
-        patch.setattr(train, "train_step", stopping_step)
+    patch.setattr(train, "train_step", stopping_step)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, training_digits):
+    """A folder with the run "whole" of four epochs, and "stopped", a run that was stopped in its epoch 2."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        set_small(patch, folder, training_digits, epochs=4)
         train.main()
-    assert stopped.value.exit_code == 130
+        (folder / "run-001").rename(folder / "whole")
+        stop_at_step(patch, 2 * 8 + 3)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            train.main()
+        (folder / "run-001").rename(folder / "stopped")
+    assert str(stop.value).startswith("2 of 4 epochs are saved in ")
+    return folder
 
 
-def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(interrupted, capsys):
-    interrupted.main()
-    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
-    runs = interrupted.CHECKPOINTS_DIR
-    assert parameters_of(runs / "run-001") == parameters_of(runs / "whole")
-    assert len((runs / "run-001" / "training_log.csv").read_text().splitlines()) == 5
-    assert not (runs / "run-001" / "training_state.pt").exists()
-    assert not (runs / "run-002").exists()
+@pytest.fixture
+def whole(trained):
+    return parameters_of(trained / "whole")
 
 
-def test_a_complete_run_is_not_continued(interrupted):
-    interrupted.main()
-    interrupted.main()
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
+@pytest.fixture
+def stopped(small_training, trained, monkeypatch):
+    """The folder run-001 of a training of four epochs that was stopped in epoch 2; train.py is set to resume it."""
+    monkeypatch.setattr(train, "EPOCHS", 4)
+    shutil.copytree(trained / "stopped", train.CHECKPOINTS_DIR / "run-001")
+    return train.CHECKPOINTS_DIR / "run-001"
 
 
-def test_a_run_of_other_settings_is_left_alone(interrupted, monkeypatch):
-    before = {path.name: path.stat().st_mtime_ns for path in (interrupted.CHECKPOINTS_DIR / "run-001").glob("[a-z]*")}
-    monkeypatch.setattr(interrupted, "LEARNING_RATE", 0.002)
-    interrupted.main()
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
-    after = {path.name: path.stat().st_mtime_ns for path in (interrupted.CHECKPOINTS_DIR / "run-001").glob("[a-z]*")}
-    assert before == after
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(stopped, whole, capsys):
+    train.main()
+    assert capsys.readouterr().out.startswith("training epochs 2 to 3 on ")
+    assert parameters_of(stopped) == whole
+    assert len((stopped / "training_log.csv").read_text().splitlines()) == 5
+    assert not (stopped / "training_state.pt").exists()
+    assert not (stopped.parent / "run-002").exists()
 
 
-def test_a_complete_run_whose_epochs_were_deleted_is_not_trained_again_in_its_place(interrupted):
-    interrupted.main()
-    folder = interrupted.CHECKPOINTS_DIR / "run-001"
-    for path in epoch_files(folder).values():
-        path.unlink()
-    interrupted.main()
-    assert not epoch_files(folder)
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
-
-
-def edit_settings(folder, **changes):
-    """Change what a run's settings.json says."""
-    path = folder / "settings.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def hold_lock(folder):
+    lock = FileLock(folder / ".lock")
+    lock.acquire()
+    return lock
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda folder: edit_settings(folder, precision="float16"), "its precision is float16, now "),
-        (lambda folder: edit_settings(folder, device="abacus"), "its device is abacus, now cpu"),
-        (lambda folder: (folder / "settings.json").write_text('{"hyperparameters": {'), "settings.json can't be read"),
-        (lambda folder: (folder / "settings.json").write_text("[" * 100_000), "settings.json can't be read"),
-        (lambda folder: (folder / "settings.json").write_text("[]"), "settings.json can't be read"),
-        (lambda folder: (folder / "settings.json").unlink(), "settings.json can't be read"),
-        (lambda folder: replace(folder / "settings.json", Path.mkdir), "settings.json can't be read"),
-        (lambda folder: replace(folder / "settings.json", os.mkfifo), "settings.json can't be read"),
-        (lambda folder: replace(folder / "training_state.pt", Path.mkdir), "training_state.pt is not a file"),
-        (lambda folder: replace(folder / "training_state.pt", os.mkfifo), "training_state.pt is not a file"),
-        (lambda folder: replace(folder / ".lock", Path.mkdir), "can't be opened"),
+        (lambda _: {"EPOCHS": 5}, "EPOCHS was 4, now 5"),
+        (lambda _: {"EPOCHS": 1}, "EPOCHS was 4, now 1"),
+        (lambda _: {"LEARNING_RATE": 0.002, "SEED": 1}, "LEARNING_RATE was 0.001, now 0.002, SEED was 0, now 1"),
+        (hold_lock, "another program is training it"),
+        (lambda folder: (folder / "settings.json").write_text("{"), "its settings.json can't be read"),
+        (lambda folder: (folder / "settings.json").unlink(), "its settings.json can't be read"),
+        (lambda folder: (folder / "training_state.pt").unlink(), "its training_state.pt is missing"),
+        (lambda folder: (folder / "epoch_00.npy").touch(), "its epochs are .npy files of an earlier version"),
     ],
 )
-def test_why_an_unfinished_run_is_not_continued_is_said_in_a_line(interrupted, capsys, change, why):
-    folder = interrupted.CHECKPOINTS_DIR / "run-001"
-    change(folder)
-    before = parameters_of(folder), {path.name for path in folder.glob("[!.]*")}
-    capsys.readouterr()
-    interrupted.main()
-    out, err = capsys.readouterr()
-    [line] = [line for line in (out + err).splitlines() if "run-001" in line]
-    assert "run-001 is not continued: " in line
-    assert why in line
-    assert err.count("\n") <= 1
-    assert (parameters_of(folder), {path.name for path in folder.glob("[!.]*")}) == before
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
-
-
-def replace(path, make):
-    """Put something else in a file's place."""
-    path.unlink()
-    make(path)
-
-
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
-def test_a_training_state_that_cannot_be_read_is_not_called_damaged_nor_renamed(
-    interrupted, monkeypatch, capsys, error
+def test_an_unfinished_run_that_is_not_resumed_is_named_with_how_far_it_is_and_why_and_left_alone(
+    stopped, monkeypatch, capsys, change, why
 ):
-    plain_open = Path.open
+    changed = change(stopped)
+    for name, value in changed.items() if isinstance(changed, dict) else ():
+        monkeypatch.setattr(train, name, value)
+    before = {path: path.stat().st_mtime_ns for path in stopped.glob("[a-z]*")}
+    train.main()
+    line = capsys.readouterr().out.splitlines()[0]
+    assert "run-001 (2 of " in line
+    assert line.endswith(f" epochs) is not resumed: {why}")
+    assert {path: path.stat().st_mtime_ns for path in stopped.glob("[a-z]*")} == before
+    assert len(epoch_files(stopped.parent / "run-002")) == train.EPOCHS
 
-    def refusing_open(path, mode="r", *arguments, **options):
-        if path.name == "training_state.pt" and mode == "rb":
-            raise error
-        return plain_open(path, mode, *arguments, **options)
 
+def test_a_complete_run_of_the_same_settings_is_said_to_be_complete_and_a_new_one_starts(stopped, whole, capsys):
+    train.main()
+    for path in epoch_files(stopped).values():
+        path.unlink()  # as some do, to save room
     capsys.readouterr()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refusing_open)
-        interrupted.main()
-    _, err = capsys.readouterr()
-    assert "run-001 is not continued: it can't be opened" in err
-    assert "damaged" not in err
-    assert err.count("\n") == 1
-    shutil.rmtree(interrupted.CHECKPOINTS_DIR / "run-002")
-    interrupted.main()
-    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
+    train.main()
+    assert capsys.readouterr().out.splitlines()[0].endswith("run-001 (4 of 4 epochs) is not resumed: it is complete")
+    assert not epoch_files(stopped)
+    assert parameters_of(stopped.parent / "run-002") == whole
 
 
-def test_a_run_that_is_continued_with_other_threads_or_libraries_says_so(interrupted, capsys):
-    folder = interrupted.CHECKPOINTS_DIR / "run-001"
-    assert json.loads((folder / "settings.json").read_text())["threads"] == torch.get_num_threads()
-    edit_settings(folder, threads=77)
-    capsys.readouterr()
-    interrupted.main()
-    out = capsys.readouterr().out
-    assert f"run-001 was begun with threads 77, now {torch.get_num_threads()}: it won't equal" in out
-    assert "continuing run-001 at epoch 3 of 4" in out
-
-
-def test_a_bit_flipped_anywhere_in_a_training_state_changes_nothing_unsaid(interrupted):
-    path = interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt"
-    whole, chance = path.read_bytes(), random.Random(0)
-    model = myCNN(SMALL)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    everything = (model, optimizer, interrupted.make_scheduler(optimizer, 32))
-    training.load_state(path, *everything)
-
-    def values():
-        return [
-            tensor.clone()
-            for state in optimizer.state.values()
-            for tensor in (*state.values(), *model.state_dict().values())
-        ]
-
-    expected, told = values(), 0
-    for position in [*chance.choices(range(len(whole)), k=300), *range(len(whole) - 30, len(whole))]:
-        damaged = bytearray(whole)
+def test_a_bit_flipped_anywhere_in_a_training_state_is_told_or_changes_nothing(stopped, whole):
+    path = stopped / "training_state.pt"
+    intact, chance, told = path.read_bytes(), random.Random(0), 0
+    for position in [*chance.sample(range(len(intact)), 25), *range(len(intact) - 25, len(intact), 5)]:
+        damaged = bytearray(intact)
         damaged[position] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
         try:
-            training.load_state(path, *everything)
-        except training.DamagedState:
+            train.main()
+            assert parameters_of(stopped) == whole
+        except UserError as error:
+            assert "training_state.pt is damaged" in str(error)
             told += 1
-        assert all(map(torch.equal, values(), expected)), position
-    assert told > 250
+    assert told > 20
+    assert not (stopped.parent / "run-002").exists()
 
 
-def test_a_training_state_of_numbers_that_are_none_is_damaged(interrupted, capsys):
-    path = interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt"
-    for change in (
-        lambda state: state["model"]["fc3.bias"].fill_(float("nan")),
-        lambda state: state["random"]["cpu"].zero_(),
-    ):
-        state = torch.load(path, weights_only=True)
-        change(state)
-        torch.save(state, path)
-        capsys.readouterr()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(interrupted, "EPOCHS", 4)
-            stop_in(interrupted, epoch=3)
-        assert "training_state.pt is damaged" in capsys.readouterr().err
-        path = newest_run(interrupted.CHECKPOINTS_DIR) / "training_state.pt"
-    assert parameters_of(path.parent)[1] == parameters_of(interrupted.CHECKPOINTS_DIR / "whole")[1]
-
-
-def test_a_training_state_that_vanishes_in_the_last_epoch_is_not_missed(interrupted, monkeypatch):
-    finish = training.Run.finish_epoch
-
-    def finish_without_state(run, loss, seconds, is_last):
-        if is_last:
-            run.state_file.unlink()
-        finish(run, loss, seconds, is_last)
-
-    monkeypatch.setattr(training.Run, "finish_epoch", finish_without_state)
-    interrupted.main()
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-001")) == 4
-
-
-def test_checkpoints_that_vanish_during_training_are_one_line(interrupted, monkeypatch):
-    step, runs = interrupted.train_step, interrupted.CHECKPOINTS_DIR
-
-    def stealing_step(*arguments):
-        if runs.is_dir():
-            shutil.rmtree(runs)
-            runs.write_text("in the way")
-        return step(*arguments)
-
-    monkeypatch.setattr(interrupted, "train_step", stealing_step)
-    with pytest.raises(UserError, match="could not be written"):
-        interrupted.main()
-
-
-def test_the_newest_run_with_an_epoch_is_found_behind_one_without(tmp_path):
-    for name in ("run-001", "run-002", "run-²", "run-003x"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "run-004").write_text("no folder")
-    (tmp_path / "run-001" / "epoch_00.npz").touch()
-    (tmp_path / "run-001" / "epoch_².npz").touch()
-    assert newest_run(tmp_path).name == "run-002"
-    assert newest_run(tmp_path, with_epoch=True).name == "run-001"
-    assert list(epoch_files(tmp_path / "run-001")) == [0]
-    assert epoch_files(tmp_path / "run-004") == epoch_files(tmp_path / "nowhere") == {}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["epoch,accuracy\n0,99\n", "epoch,accuracy\n0,nan\n1,nan\n", "x" * 200_000, "\0", "epoch,accuracy\n0,9\n²,1\n"],
-)
-def test_a_table_of_accuracies_that_does_not_tell_of_all_epochs_leaves_the_last(tmp_path, text):
-    for epoch in (0, 1):
-        (tmp_path / f"epoch_{epoch:02d}.npz").touch()
-    (tmp_path / "accuracy.csv").write_text("epoch,accuracy\n0,99\n1,98\n")
-    assert best_epoch(tmp_path)[0] == 0
-    (tmp_path / "accuracy.csv").write_text(text)
-    assert best_epoch(tmp_path)[0] == 1
-
-
-def test_a_folder_is_a_run_by_its_name_or_by_what_is_in_it(tmp_path):
-    for name in ("run-001", "mine", "photos"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "mine" / "training_log.csv").touch()
-    (tmp_path / "photos" / "report.png").touch()
-    runs = [path.name for path in (*tmp_path.iterdir(), tmp_path / ("x" * 300)) if is_run(path)]
-    assert sorted(runs) == ["mine", "run-001"]
-
-
-def damage(path, how):
-    """Damage a training state in one of several ways."""
-    whole = path.read_bytes()
-    if how == "empty":
-        path.write_bytes(b"")
-    elif how == "cut short":
-        path.write_bytes(whole[: len(whole) // 2])
-    elif how == "overwritten":
-        path.write_bytes(whole[:1000] + bytes(len(whole) - 1000))
-    else:
-        state = torch.load(path, weights_only=True)
-        if how == "moments of another shape":
-            state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
-        elif how == "a field missing":
-            del state["scheduler"]
-        elif how == "a log without end":
-            state["log"] = torch.zeros(()).expand(10**15, 2)
-        elif how == "another network":
-            state["model"]["fc1.weight"] = torch.zeros(3, 3)
-        torch.save(state, path)
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        "empty",
-        "cut short",
-        "overwritten",
-        "moments of another shape",
-        "a field missing",
-        "a log without end",
-        "another network",
-    ],
-)
-def test_a_damaged_training_state_is_said_and_a_new_run_starts(interrupted, capsys, how):
-    runs = interrupted.CHECKPOINTS_DIR
-    before = parameters_of(runs / "run-001")
-    damage(runs / "run-001" / "training_state.pt", how)
-    capsys.readouterr()
-    interrupted.main()
-    err = capsys.readouterr().err
-    assert "training_state.pt is damaged" in err
-    assert err.count("\n") == 1
-    assert parameters_of(runs / "run-001") == before
-    assert parameters_of(runs / "run-002") == parameters_of(runs / "whole")
-
-
-def test_a_damaged_training_state_where_nothing_can_be_written_is_one_line(interrupted, monkeypatch):
-    damage(interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt", "empty")
-
-    def refuse(path, target):
-        raise PermissionError(13, "Permission denied", str(target))
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(UserError, match="can't be written"):
-        interrupted.main()
-
-
-def test_a_run_is_continued_where_there_is_room_for_the_epochs_left(interrupted, monkeypatch, capsys):
-    parameters = 4 * sum(p.numel() for p in myCNN(SMALL).parameters())
-    for epochs, is_enough in ((7, False), (8, True)):  # two left, and six for the state; a whole run would take ten
-        usage = type(shutil.disk_usage("/"))(10**12, 10**12, epochs * parameters)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path, usage=usage: usage)
-        with nullcontext() if is_enough else pytest.raises(UserError, match="GB are free"):
-            interrupted.main()
-    assert "continuing run-001 at epoch 3 of 4" in capsys.readouterr().out
-
-
-def test_a_run_stopped_before_its_first_state_asks_for_the_room_of_a_whole_run(interrupted, monkeypatch):
-    for path in (interrupted.CHECKPOINTS_DIR / "run-001").iterdir():
-        if path.name != "settings.json":
-            path.unlink()
-    usage = type(shutil.disk_usage("/"))(10**12, 10**12, 10**4)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match="GB are free"):
-        interrupted.main()
-
-
-@pytest.mark.parametrize("save", [torch.save, lambda mark, path: path.write_bytes(pickle.dumps(mark))])
-def test_a_training_state_with_a_pickle_runs_no_code(interrupted, tmp_path, save):
-    save(Mark(tmp_path / "mark"), interrupted.CHECKPOINTS_DIR / "run-001" / "training_state.pt")
-    interrupted.main()
+def test_a_training_state_of_nothing_is_damaged_and_one_of_pickled_code_runs_nothing(stopped, tmp_path):
+    path = stopped / "training_state.pt"
+    for write in (path.touch, lambda: torch.save(Mark(tmp_path / "mark"), path)):
+        path.unlink()
+        write()
+        with pytest.raises(UserError, match=r"training_state.pt is damaged \(.*delete it, and python train"):
+            train.main()
     assert not (tmp_path / "mark").exists()
-    assert len(epoch_files(interrupted.CHECKPOINTS_DIR / "run-002")) == 4
 
 
-def test_training_stops_before_anything_not_finite_is_saved(small_training, monkeypatch):
-    loss_function, steps = small_training.loss_function, iter(range(10**9))
+@pytest.mark.parametrize(
+    "left", [[], [".lock"], [".settings.json.tmp"], ["settings.json"], ["settings.json", "training_state.pt"]]
+)
+def test_a_run_that_was_killed_before_its_first_epoch_is_started_over_in_its_place(small_training, monkeypatch, left):
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "LEARNING_RATE", 0.5)
+        stop_at_step(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train.main()
+    folder = train.CHECKPOINTS_DIR / "run-001"
+    for path in folder.iterdir():
+        if path.name not in left:
+            path.unlink()
+    for name in left:
+        (folder / name).touch()
+    train.main()
+    files = {"settings.json", "training_log.csv", *(path.name for path in epoch_files(folder).values())}
+    assert {path.name for path in folder.iterdir()} == files | {".lock"}
+    assert len(files) == 4
+    assert not (train.CHECKPOINTS_DIR / "run-002").exists()
+
+
+def test_too_little_room_on_the_disk_is_said_before_training_and_counts_only_what_is_left(stopped, monkeypatch):
+    size = 4 * sum(p.numel() for p in train.myCNN(SMALL).parameters())
+    for epochs in (7, 8):  # two are left, and the state takes six
+        usage = type(shutil.disk_usage("/"))(10**12, 10**12, epochs * size)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, usage=usage: usage)
+        if epochs == 7:
+            with pytest.raises(UserError, match="GB are free: make room, or lower EPOCHS or DIM_HIDDEN"):
+                train.main()
+    train.main()
+    assert len(epoch_files(stopped)) == 4
+
+
+@pytest.mark.parametrize(("limit", "name"), [(60_000, "epoch_02"), (200_000, "training_state.pt")])  # bytes
+def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_room(stopped, whole, limit, name):
+    resource = pytest.importorskip("resource", reason="Windows limits no file's size")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(UserError, match=rf"{name}.* could not be written .*make room"):
+            train.main()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    train.main()
+    assert parameters_of(stopped) == whole
+    assert not list(stopped.glob(".*.tmp"))
+
+
+def test_a_training_stops_before_anything_not_finite_is_saved(small_training, monkeypatch):
+    loss_function, steps = train.loss_function, iter(range(10**9))
+    not_a_number = torch.tensor(float("nan"))
     monkeypatch.setattr(
-        small_training,
-        "loss_function",
-        lambda logits, labels: loss_function(logits, labels) * (float("nan") if next(steps) == 12 else 1),
+        train, "loss_function", lambda *batch: loss_function(*batch) * (not_a_number if next(steps) == 12 else 1)
     )
-    with pytest.raises(UserError, match=r"no longer finite in epoch 2 \(learning rate 0.001\).*lower LEARNING_RATE"):
-        small_training.main()
-    folder = small_training.CHECKPOINTS_DIR / "run-001"
-    assert list(epoch_files(folder)) == [0]
-    assert all(tensor.isfinite().all() for tensor in load_parameters(folder / "epoch_00.npz").state_dict().values())
-    assert len(torch.load(folder / "training_state.pt", weights_only=True)["log"]) == 1
+    with pytest.raises(UserError, match="not finite after epoch 1: lower LEARNING_RATE"):
+        train.main()
+    assert list(epoch_files(train.CHECKPOINTS_DIR / "run-001")) == [0]
 
 
-# From here on the scripts run as real processes.
+KILLS = """
+import os, random, sys, time
+from pathlib import Path
+import pytest, torch, train
+from conftest import set_small
+set_small(pytest.MonkeyPatch(), None, train.load_mnist(train=True, device=torch.device("cpu")), epochs=2)
+train.devices.best_device = lambda: train.devices.CPU  # an accelerator can't be used by forked processes
+fsync, chance = os.fsync, random.Random(1)
 
+def train_in(folder):
+    train.CHECKPOINTS_DIR = Path(sys.argv[1], folder)
+    train.main()
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The epochs of an uninterrupted training of long_project, made when first asked for."""
-    epochs = {}
+def start(folder, killed_in_save=None):
+    if process := os.fork():
+        return process
+    saves = iter(range(10**9))
+    os.fsync = lambda file: os.kill(os.getpid(), 9) if next(saves) == killed_in_save else fsync(file)
+    train_in(folder)
+    os._exit(0)
 
-    def of(project):
-        if not epochs:
-            copy = type(project)(tmp_path_factory.mktemp("whole"))
-            copy.environment = project.environment
-            shutil.copy(project.folder / "train.py", copy.folder)
-            assert copy.run("train.py")[0] == 0
-            epochs.update(parameters_of(copy.folder / "checkpoints" / "run-001"))
-        return epochs
+def end(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
-    return of
-
-
-@pytest.fixture
-def long_project(project):
-    """A copy of the project with three epochs of half a second or so."""
-    project.edit(EPOCHS=3)
-    script = project.folder / "train.py"
-    everything = "images, labels = load_mnist(train=True, device=devices.CPU)"
-    assert everything in script.read_text()
-    some = everything.replace("load_mnist", "(part[:6000] for part in load_mnist") + ")"
-    script.write_text(script.read_text().replace(everything, some))
-    project.environment = {"OMP_NUM_THREADS": "1"}  # two programs at once don't slow each other down
-    return project
-
-
-def wait_for_epoch(process, number):
-    """Read a training's output until it has finished an epoch."""
-    while not process.stdout.readline().startswith(f"epoch {number}/"):
-        assert process.poll() is None
-
-
-def test_a_training_killed_at_any_moment_goes_on_to_the_same_parameters(long_project, whole):
-    chance = random.Random(1)
-    for _ in range(3):
-        process = long_project.start("train.py")
-        time.sleep(chance.uniform(2.0, 3.0))
-        process.kill()
-        process.communicate()
-        for path in epoch_files(long_project.folder / "checkpoints" / "run-001").values():
-            load_parameters(path)
-    assert long_project.run("train.py")[0] == 0
-    assert parameters_of(long_project.folder / "checkpoints" / "run-001") == whole(long_project)
-
-
-KILLED_IN_SAVE = """
-import os, signal, sys, train
-fsync, calls = os.fsync, iter(range(10**9))
-os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {call} else fsync(file)
-train.main()
+train_in("not killed")  # and PyTorch is ready, which takes seconds
+for save in range(6):  # settings, state; epoch, log, state; epoch
+    assert end(start(f"save {save}", save)) == -9
+    assert end(start(f"save {save}")) == 0
+for _ in range(3):
+    process = start("any moment")
+    time.sleep(chance.uniform(0.02, 0.25))
+    os.kill(process, 9)
+    end(process)
+assert end(start("any moment")) == 0
+assert [end(process) for process in [start("two"), start("two")]] == [0, 0]
 """
 
 
-@pytest.mark.parametrize("call", range(1, 5))  # the first state; epoch 0, the log, the state
-def test_a_training_killed_within_a_save_goes_on_to_the_same_parameters(long_project, whole, call):
-    code, _, _ = long_project.run("-c", KILLED_IN_SAVE.format(call=call))
-    assert code == -signal.SIGKILL
-    folder = long_project.folder / "checkpoints" / "run-001"
-    assert len(list(folder.glob(".*.tmp"))) == 1
-    assert long_project.run("train.py")[0] == 0
-    assert parameters_of(folder) == whole(long_project)
-    assert not list(folder.glob(".*.tmp"))
-    assert len((folder / "training_log.csv").read_text().splitlines()) == 4
+@pytest.mark.skipif(sys.platform != "linux", reason="it forks processes and kills them")
+def test_a_training_killed_within_any_save_or_at_any_moment_ends_with_the_same_parameters(tmp_path):
+    paths = os.pathsep.join([str(train.ROOT), str(train.ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}  # threads don't survive a fork
+    subprocess.run([sys.executable, "-c", KILLS, str(tmp_path)], env=environment, check=True, timeout=170)
+    whole = parameters_of(tmp_path / "not killed" / "run-001")
+    assert list(whole) == [0, 1]
+    for folder in tmp_path.iterdir():
+        assert parameters_of(folder / "run-001") == whole
+        second = parameters_of(folder / "run-002")
+        assert second in {"two": [whole], "any moment": [whole, {}]}.get(folder.name, [{}])
+        assert not list(folder.rglob("*.tmp"))
+        assert not list(folder.rglob("training_state.pt"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_says_what_is_saved_and_how_to_go_on(long_project, number, code):
-    process = long_project.start("train.py")
-    wait_for_epoch(process, 1)
-    process.send_signal(number)
-    _, err = process.communicate()
-    assert process.returncode == code
-    assert err == "stopped: 1 of 3 epochs are saved in checkpoints/run-001; python train.py goes on from there\n"
+def test_a_folder_is_a_run_by_its_name_or_by_what_is_in_it(tmp_path):
+    for name in ("run-001", "mine", "photos", "run-002x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "settings.json").touch()
+    (tmp_path / "run-003").touch()
+    assert {path.name for path in tmp_path.iterdir() if is_run(path)} == {"run-001", "mine"}
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(long_project, whole):
-    process = long_project.start("train.py")
-    wait_for_epoch(process, 1)
-    process.terminate()
-    process.communicate()
-    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.RLIM_INFINITY}));"
-    code, out, err = long_project.run("-c", f"{limited} runpy.run_path('train.py', run_name='__main__')")
-    assert code == 2
-    assert "continuing run-001 at epoch 2 of 3" in out
-    assert "epoch_01.npz could not be written" in err
-    assert err.count("\n") == 1
-    folder = long_project.folder / "checkpoints" / "run-001"
-    assert parameters_of(folder) == {0: whole(long_project)[0]}
-    assert not list(folder.glob(".*.tmp"))
-    assert long_project.run("train.py")[0] == 0
-    assert parameters_of(folder) == whole(long_project)
-
-
-def test_a_state_that_cannot_be_written_is_one_line_too(long_project):
-    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, {resource.RLIM_INFINITY}));"
-    code, _, err = long_project.run("-c", f"{limited} runpy.run_path('train.py', run_name='__main__')")
-    assert code == 2
-    assert "training_state.pt could not be written" in err
-    assert err.count("\n") == 1
-
-
-def test_two_trainings_at_once_get_a_run_each(long_project, whole):
-    processes = [long_project.start("train.py") for _ in range(2)]
-    for process in processes:
-        out, err = process.communicate()
-        assert (process.returncode, err) == (0, "")
-        assert "continuing" not in out
-    for run in ("run-001", "run-002"):
-        assert parameters_of(long_project.folder / "checkpoints" / run) == whole(long_project)
-
-
-def test_a_run_in_training_is_not_continued_by_another_and_its_epochs_are_whole(long_project):
-    first = long_project.start("train.py")
-    wait_for_epoch(first, 1)
-    second = long_project.start("train.py")
-    looks = 0
-    while first.poll() is None:
-        for path in epoch_files(long_project.folder / "checkpoints" / "run-001").values():
-            load_parameters(path)
-            looks += 1
-    assert looks > 10
-    assert "saved in checkpoints/run-002" in second.communicate()[0]
-    assert len(epoch_files(long_project.folder / "checkpoints" / "run-002")) == 3
+def test_the_newest_run_that_has_an_epoch_is_taken_and_a_newer_one_is_named(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"no run in .* has an epoch yet: python train.py makes one"):
+        newest_run(tmp_path / "nowhere")
+    for number in (9, 10, 11):
+        (tmp_path / f"run-{number:03d}").mkdir()
+        if number < 11:
+            (tmp_path / f"run-{number:03d}" / "epoch_00.npz").touch()
+    assert newest_run(tmp_path).name == "run-010"
+    assert "run-011 has no epoch yet: " in capsys.readouterr().err
+    with pytest.raises(UserError, match="run-011 has no epoch yet"):
+        saved_epochs(tmp_path / "run-011")
+    (tmp_path / "run-011" / "epoch_00.npy").touch()
+    with pytest.raises(UserError, match="run-011 has only epochs of an earlier version"):
+        saved_epochs(newest_run(tmp_path))

@@ -1,30 +1,26 @@
-import csv
+import io
+import itertools
 import json
-import shutil
 
-import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from tqdm import tqdm
 
 import train
 from Model import myCNN
-from support import hyperparameters
 from support.errors import UserError
+from support.files import read_column
+from support.hyperparameters import HYPERPARAMETERS, checked_hyperparameters
+from support.runs import epoch_files
 
 
-def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch, training_digits):
-    images, labels = training_digits
+def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch):
     seen = []
-
-    def step(model, optimizer, scheduler, batch, labels, precision):
-        seen.append(batch)
-        return torch.zeros(())
-
-    monkeypatch.setattr(train, "train_step", step)
+    monkeypatch.setattr(train, "train_step", lambda *arguments: seen.append(arguments[3]) or torch.zeros(()))
     numbered = torch.arange(1000)
-    for _ in range(2):
-        train.train_epoch(myCNN(SMALL), None, None, numbered, labels[:1000], torch.float32, "epoch")
+    for epoch in range(2):
+        train.train_epoch(myCNN(SMALL), None, None, numbered, numbered, torch.float32, epoch)
     assert [len(batch) for batch in seen[:16]] == [64] * 15 + [40]
     first, second = torch.cat(seen[:16]), torch.cat(seen[16:])
     assert torch.equal(first.sort().values, numbered)
@@ -32,47 +28,54 @@ def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch, training_
     assert not torch.equal(first, second)
 
 
-def test_the_loss_falls_on_a_small_slice(small_training, monkeypatch):
-    monkeypatch.setattr(train, "EPOCHS", 5)
-    train.main()
-    with (train.CHECKPOINTS_DIR / "run-001" / "training_log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4"]
-    assert all(float(row["seconds"]) > 0 for row in rows)
-    assert float(rows[-1]["loss"]) < 0.6 * float(rows[0]["loss"])
-
-
-def test_a_run_has_its_settings_and_one_file_an_epoch(small_training, capsys):
-    train.main()
-    train.main()
-    for run in ("run-001", "run-002"):
-        folder = train.CHECKPOINTS_DIR / run
-        files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        assert files == {"settings.json", "training_log.csv", "epoch_00.npz", "epoch_01.npz"}
-        settings = json.loads((folder / "settings.json").read_text())
-        assert settings["hyperparameters"]["DIM_HIDDEN"] == SMALL
-        assert settings["hyperparameters"]["LEARNING_RATE"] == 0.001
-        assert settings["versions"]["torch"] == torch.__version__
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("training on ")
-    assert "parameters, saved in " in lines[0]
-    assert lines[1].startswith("epoch 1/2: loss ")
-    assert lines[2].startswith("epoch 2/2: loss ")
-    assert len(lines) == 6
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"AUGMENT": True, "LR_SCHEDULE": "cosine", "LABEL_SMOOTHING": 0.1}, {"PRECISION": "float32"}]
-)
-def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_training, monkeypatch, settings):
-    for name, value in settings.items():
+@pytest.mark.parametrize("augment", [True, False])
+def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training, monkeypatch, capsys, augment):
+    for name, value in {"EPOCHS": 5, "AUGMENT": augment, "LEARNING_RATE": 0.003}.items():
         monkeypatch.setattr(train, name, value)
+    train.main()
+    folder = train.CHECKPOINTS_DIR / "run-001"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["hyperparameters"] | {"DIM_HIDDEN": SMALL, "AUGMENT": augment} == settings["hyperparameters"]
+    assert settings["versions"]["torch"] == torch.__version__
+    losses, seconds = (read_column(folder / "training_log.csv", column) for column in ("loss", "seconds"))
+    assert list(losses) == list(seconds) == list(epoch_files(folder)) == [0, 1, 2, 3, 4]
+    assert losses[4] < 0.9 * losses[0]
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("training epochs 0 to 4 on ")
+    assert first.endswith("saved in " + str(folder))
+    assert [line.split(":")[0] for line in lines] == [f"epoch  {epoch}" for epoch in range(5)]
+
+
+def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_training, monkeypatch):
     for seed in (3, 3, 4):
         monkeypatch.setattr(train, "SEED", seed)
         train.main()
-    one, two, other = (train.CHECKPOINTS_DIR / f"run-{n:03d}" / "epoch_01.npz" for n in (1, 2, 3))
-    assert one.read_bytes() == two.read_bytes()
-    assert not np.array_equal(np.load(one)["fc3.bias"], np.load(other)["fc3.bias"])
+    one, two, other = ((train.CHECKPOINTS_DIR / f"run-00{n}" / "epoch_01.npz").read_bytes() for n in (1, 2, 3))
+    assert one == two != other
+
+
+def test_without_a_bar_a_line_says_once_within_a_minute_how_long_all_epochs_take(small_training, monkeypatch, capsys):
+    clock = itertools.count(step=11)  # seconds: the machine is slow
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
+    train.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "about 02:23 left for all 2 epochs"  # three of sixteen steps took 33 seconds
+    assert [line.split(":")[0] for line in lines[2:]] == ["epoch  0", "epoch  1"]
+
+
+def test_the_bar_tells_the_epoch_and_when_the_whole_run_will_end(small_training, monkeypatch, capsys):
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "file": drawn, "mininterval": 0, "ncols": 120})
+
+    drawn = io.StringIO()
+    monkeypatch.setattr(train, "tqdm", Bar)
+    train.main()
+    last_of_first_epoch = [bar for bar in drawn.getvalue().split("\r") if bar.startswith("epoch 0: ")][-1]
+    assert " 512/1024 [" in last_of_first_epoch
+    assert "loss=" in last_of_first_epoch
+    assert "epoch 1: 100%" in drawn.getvalue()
+    assert "about" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -81,102 +84,54 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_tr
         ("EPOCHS", 0),
         ("EPOCHS", 2.5),
         ("EPOCHS", True),
-        ("BATCH_SIZE", -64),
         ("BATCH_SIZE", "64"),
         ("LEARNING_RATE", 0),
         ("LEARNING_RATE", float("nan")),
-        ("LEARNING_RATE", "0.001"),
         ("DIM_HIDDEN", [32, 128]),
         ("DIM_HIDDEN", [32, 128, 512, 1024, 0]),
         ("DIM_HIDDEN", 32),
+        ("DIM_HIDDEN", list(range(10**6))),
         ("LR_SCHEDULE", "linear"),
-        ("LR_SCHEDULE", ["cosine"]),
         ("AUGMENT", "yes"),
+        ("AUGMENT", 1),
         ("LABEL_SMOOTHING", 1),
         ("PRECISION", "float16"),
-        ("SEED", -1),
         ("SEED", None),
-        ("EPOCHS", 10**5000),
-        ("LEARNING_RATE", 10**400),
-        ("LEARNING_RATE", float("inf")),
-        ("LEARNING_RATE", True),
-        ("LABEL_SMOOTHING", 10**5000),
-        ("DIM_HIDDEN", [10**5000] * 5),
-        ("DIM_HIDDEN", list(range(10**6))),
-        ("DIM_HIDDEN", np.array([32, 128, 512, 1024, 256])),
-        ("LR_SCHEDULE", np.array(["cosine", "constant"])),
-        ("AUGMENT", np.array([True, False])),
-        ("AUGMENT", 1),
-        ("PRECISION", torch.bfloat16),
-        ("SEED", 10**5000),
-        ("SEED", 0.0),
     ],
-    ids=lambda value: value if type(value) is str else type(value).__name__,  # pytest can't write 10**5000
 )
 def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_training, monkeypatch, name, value):
     monkeypatch.setattr(train, name, value)
-    with pytest.raises(UserError, match=rf"{name} = .* in train.py must be ") as refused:
+    with pytest.raises(
+        UserError, match=rf"{name} = .* in train.py must be .*{HYPERPARAMETERS[name][1][:5]}"
+    ) as refused:
         train.main()
-    assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
     assert not train.CHECKPOINTS_DIR.exists()
 
 
-@pytest.mark.parametrize("name", hyperparameters.HYPERPARAMETERS)
-def test_a_hyperparameter_commented_out_is_named_with_what_is_allowed(small_training, monkeypatch, name):
-    monkeypatch.delattr(train, name)
-    with pytest.raises(UserError, match=f"{name} is missing in train.py: it must be "):
-        train.main()
-    assert not train.CHECKPOINTS_DIR.exists()
+def test_a_hyperparameter_commented_out_is_named():
+    for name in HYPERPARAMETERS:
+        with pytest.raises(UserError, match=f"{name} is missing in train.py: it must be "):
+            checked_hyperparameters({other: value for other, value in vars(train).items() if other != name})
 
 
-def test_too_little_disk_space_is_said_before_training(small_training, monkeypatch):
-    usage = type(shutil.disk_usage("/"))(10**12, 10**12 - 10**4, 10**4)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match="GB are free: make room or lower"):
-        train.main()
-    assert not list(train.CHECKPOINTS_DIR.glob("run-*"))
-
-
-def test_a_checkpoints_folder_that_cannot_be_written_is_said(small_training, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(train, "CHECKPOINTS_DIR", tmp_path / "file" / "checkpoints")
-    with pytest.raises(UserError, match="can't be written"):
-        train.main()
-
-
-def test_a_constant_learning_rate_stays_and_a_cosine_rises_and_falls_to_zero(monkeypatch):
+@pytest.mark.parametrize("steps", [1, 2, 3, 20, 1000])
+def test_a_constant_learning_rate_stays_and_a_cosine_rises_and_falls_to_zero(monkeypatch, steps):
     def rates(schedule):
         monkeypatch.setattr(train, "LR_SCHEDULE", schedule)
-        optimizer = torch.optim.Adam(myCNN(SMALL).parameters(), lr=train.LEARNING_RATE)
-        scheduler = train.make_scheduler(optimizer, 1000)
-        rates = []
-        for _ in range(1000):
-            rates.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step()
-        return rates
-
-    assert set(rates("constant")) == {0.001}
-    cosine = rates("cosine")
-    peak = cosine.index(max(cosine))
-    assert 10 <= peak <= 100
-    assert cosine[peak] == pytest.approx(0.001)
-    assert cosine[: peak + 1] == sorted(cosine[: peak + 1])
-    assert cosine[peak:] == sorted(cosine[peak:], reverse=True)
-    assert cosine[-1] < 1e-6
-
-
-def test_a_training_of_few_steps_has_a_cosine_schedule_too(monkeypatch):
-    monkeypatch.setattr(train, "LR_SCHEDULE", "cosine")
-    for steps in range(1, 60):
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        optimizer = torch.optim.Adam([parameter], lr=train.LEARNING_RATE)
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=train.LEARNING_RATE)
         scheduler = train.make_scheduler(optimizer, steps)
         for _ in range(steps):
-            assert 0 <= optimizer.param_groups[0]["lr"] <= train.LEARNING_RATE * 1.001
+            yield optimizer.param_groups[0]["lr"]
             optimizer.step()
             scheduler.step()
+
+    assert set(rates("constant")) == {0.001}
+    cosine = list(rates("cosine"))
+    peak = cosine.index(max(cosine))
+    assert cosine == sorted(cosine[: peak + 1]) + sorted(cosine[peak + 1 :], reverse=True)
+    assert max(cosine) <= 0.001 * 1.001
+    assert steps < 1000 or (peak < 100 and max(cosine) > 0.000999 and cosine[-1] < 1e-6)
 
 
 def test_augmented_digits_keep_their_form_and_move_a_little(training_digits):

@@ -1,13 +1,13 @@
 """python -m handwriting.training trains the finder and writes its weights; run again, it resumes."""
 
-from support.errors import one_line_errors, start_script
+from support.errors import one_line_errors
 
 if __name__ == "__main__":
-    start_script()
-    with one_line_errors():
-        import torch
+    one_line_errors()  # before the imports, which take seconds
 
-        from handwriting.training.learning import learn
+    import torch
 
-        torch.set_num_threads(1)  # the other cores make pages
-        learn()
+    from handwriting.training.learning import learn
+
+    torch.set_num_threads(1)  # the other cores make pages
+    learn()
