@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
+from handwriting.judge import load_judge
 from handwriting.lines import find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
@@ -101,6 +102,11 @@ def _finder():
     return load_finder()
 
 
+@functools.cache
+def _judge():
+    return load_judge()
+
+
 def read(picture, logits_of):
     """Read a picture, as a Reading.
 
@@ -133,7 +139,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    found = find_digits(part, look(_finder(), part, *DRAWN), strokes)
+    found = find_digits(part, look(_finder(), part, *DRAWN), _judge(), strokes)
     reading = Reading(_answered(found, logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
@@ -207,7 +213,7 @@ def _turned_back(box, shape, angle):
 
 
 def _read_upright(picture, logits_of):
-    return Reading(_answered(find_digits(picture, look(_finder(), picture)), logits_of))
+    return Reading(_answered(find_digits(picture, look(_finder(), picture), _judge()), logits_of))
 
 
 def _answered(found, logits_of):
