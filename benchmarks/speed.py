@@ -30,10 +30,10 @@ import train
 from Model import myCNN
 from support import device as devices
 
-TRAINED = 20  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
-WARM_UP = 1  # steps of each way
-ROUNDS, STEPS = 1, 1  # timed in turn
-STEPS_PER_EPOCH = 938
+TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
+WARM_UP = 15  # steps of each way
+ROUNDS, STEPS = 4, 6  # timed in turn
+BATCH_SIZE, STEPS_PER_EPOCH = 64, 938
 SPAWN = multiprocessing.get_context("spawn")
 
 REPORT, EXAMPLES = "the lab report's way", "pytorch/examples' network and loop"
@@ -90,7 +90,7 @@ def steps_of_the_examples(device, _):
 
 def steps_of_a_loader(device, model, optimizer, transform):
     """A generator that takes a training step of a DataLoader, with the loss on the bar, at each next()."""
-    loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=transform), batch_size=64, shuffle=True)
+    loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=transform), batch_size=BATCH_SIZE, shuffle=True)
     criterion = torch.nn.CrossEntropyLoss()
     while True:
         bar = tqdm(loader, file=io.StringIO())
@@ -164,7 +164,7 @@ def work(connection, settings, undone, trained):
     """A process that trains one way: it takes as many steps as it is sent, and sends back the seconds."""
     device = devices.best_device()
     torch.manual_seed(0)
-    with mock.patch.multiple(train, **settings):
+    with mock.patch.multiple(train, BATCH_SIZE=BATCH_SIZE, **settings):
         others = {REPORT: steps_of_the_report, EXAMPLES: steps_of_the_examples}
         steps = others[undone](device, trained) if undone in others else steps_of_train(device, undone, trained)
         while count := connection.recv():
@@ -182,6 +182,7 @@ class Worker:
     def __init__(self, settings, undone, trained):
         self.connection, other = SPAWN.Pipe()
         SPAWN.Process(target=work, args=(other, settings, undone, trained), daemon=True).start()
+        other.close()  # so that recv ends where the process has failed
         self.steps(WARM_UP)
 
     def steps(self, count):
@@ -221,7 +222,7 @@ def floor(device, precision):
     parameters = sum(p.numel() for p in myCNN().parameters())
     moved = 7 * 4 * parameters + 3 * 4 * 25088 * 1024  # Adam's four reads and three writes; fc1's three products
     inputs = 28 * 28 * 9 * 32 + 14 * 14 * 32 * 9 * 128 + 7 * 7 * 128 * 9 * 512 + 25088 * 1024 + 1024 * 256 + 256 * 10
-    computed = 3 * 2 * inputs * train.BATCH_SIZE  # forward, and backward to the inputs and to the weights
+    computed = 3 * 2 * inputs * BATCH_SIZE  # forward, and backward to the inputs and to the weights
     words = f"{moved / 1e6:.0f} MB at {speed / 1e9:.0f} GB/s + {computed / 1e9:.1f} GFLOP at {rate / 1e12:.2f} TFLOP/s"
     return moved / speed + computed / rate, words
 
