@@ -40,21 +40,10 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     figure.text(0.03, 0.412, heading, fontsize=12)
     _draw_misread(figure.add_axes((0.03, 0.01, 0.94, 0.393)), images, labels, probabilities, shown)
     path = folder / "report.png"
-    save_figure(figure, path)
-    return path
-
-
-def drawable(name):
-    """A name from anybody as one line, of 150 characters at most, that matplotlib can draw with parse_math=False."""
-    line = " ".join(name.encode("utf-8", "replace").decode().split())
-    return line if len(line) <= 150 else f"{line[:147]}..."
-
-
-def save_figure(figure, path):
-    """Save a matplotlib Figure to the PNG file `path`. Raises UserError where it can't be written."""
     with atomic_write(path) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box for a letter that its font lacks
         figure.savefig(file)
+    return path
 
 
 def _draw_misread(axes, images, labels, probabilities, shown):
@@ -115,16 +104,8 @@ def _draw_confusion(axes, labels, predictions, best):
         axes.add_patch(Rectangle((label - 0.5, label - 0.5), 1, 1, color="0.9"))
         for read in range(10):
             if counts[label, read]:
-                right = label == read
-                axes.text(
-                    read,
-                    label,
-                    counts[label, read],
-                    ha="center",
-                    va="center",
-                    color="0.4" if right else "black",
-                    fontsize=8 if right else 11,
-                )
+                style = {"color": "0.4", "fontsize": 8} if label == read else {"color": "black", "fontsize": 11}
+                axes.text(read, label, counts[label, read], ha="center", va="center", **style)
     axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
     axes.set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread", fontsize=12)
 
@@ -132,12 +113,10 @@ def _draw_confusion(axes, labels, predictions, best):
 def _title_and_losses(folder):
     """What a run's folder tells of its training: a title of two or three lines, and a dict from epoch to loss."""
     settings = read_json(folder / "settings.json")
-    hyperparameters = settings.get("hyperparameters")
-    if isinstance(hyperparameters, dict):
-        names = [f"{name} = {value}" for name, value in hyperparameters.items()]
-        half = (len(names) + 1) // 2
-        lines = [names[:half], [*names[half:], f"{settings.get('device')}, {settings.get('precision')}"]]
-    else:  # a run from elsewhere may lack it
+    names = [f"{name} = {value}" for name, value in settings.get("hyperparameters", {}).items()]
+    half = (len(names) + 1) // 2
+    lines = [names[:half], [*names[half:], f"{settings.get('device')}, {settings.get('precision')}"]]
+    if not names:  # a run from elsewhere may lack it
         lines = [["no settings.json in the folder"]]
-    lines = [f"myCNN, {folder.name}", *map(", ".join, lines)]
-    return "\n".join(map(drawable, lines)), read_column(folder / "training_log.csv", "loss")
+    title = "\n".join([f"myCNN, {folder.name}", *map(", ".join, lines)])
+    return title, read_column(folder / "training_log.csv", "loss")
