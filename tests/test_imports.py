@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "support": set(),
     "Model.py": {"support"},
-    "handwriting": {"support"},
+    "handwriting": {"support", "Model"},
     "train.py": {"support", "Model"},
     "test.py": {"support", "Model", "handwriting", "train"},
     "benchmarks": {"support", "Model", "handwriting", "train", "test"},
