@@ -1,7 +1,6 @@
 """Test every epoch of a run on the 10,000 MNIST test digits, or read images of your own handwriting.
 
-python test.py                          the newest run
-python test.py checkpoints/run-001      that run
+python test.py [checkpoints/run-001]    the newest run, or that one
 python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's last epoch
 python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
 """
@@ -12,6 +11,7 @@ if __name__ == "__main__":
     one_line_errors()  # before the imports, which take seconds
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -29,10 +29,7 @@ DEFAULT_EPOCHS = 20  # of train.py, as it comes
 
 
 def test_run(folder):
-    """Print the accuracy of each epoch in a run's folder, and the best one; write accuracy.csv and report.png there.
-
-    Returns the exit code: 1 where an epoch's file is damaged, else 0.
-    """
+    """Print the accuracy of a run's epochs; write accuracy.csv, report.png. Returns 1 if a file is damaged, else 0."""
     from support.report import draw_report  # here, because nothing else needs Matplotlib
 
     epochs = saved_epochs(folder)
@@ -47,8 +44,7 @@ def test_run(folder):
             continue
         device = device or devices.trusted_device(model, images, labels)[0]
         logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
-        correct, total = (logits.argmax(1) == labels).sum().item(), len(labels)
-        accuracies[epoch] = correct / total * 100
+        accuracies[epoch] = (logits.argmax(1) == labels).sum().item() / len(labels) * 100  # correct / total
         bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")
         if epoch == (best := max(accuracies, key=accuracies.get)):
             probabilities = logits.softmax(1).numpy()
@@ -61,14 +57,12 @@ def test_run(folder):
 
 
 def reading_model(run):
-    """A run's last epoch, as the function from digits to logits that reader.read takes."""
+    """The myCNN of a run's last epoch, on the CPU: a photo's few digits are read before a GPU is ready."""
     epoch, path = last_epoch(run)
-    model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
-    print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
+    print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch + 1 < DEFAULT_EPOCHS:
-        few = f"{shown(run)} has {epoch + 1} of the default training's {DEFAULT_EPOCHS} epochs"
-        print(f"{few}: {shown(SMALL)} may read better, if you name it first", file=sys.stderr)
-    return lambda digits: predict(model, digits)
+        print(f"it has trained for less than {DEFAULT_EPOCHS} epochs: {shown(SMALL)} may read better", file=sys.stderr)
+    return load_parameters(path)
 
 
 def main(arguments=()):
@@ -83,14 +77,14 @@ def main(arguments=()):
         parser.error("name one run at most, and no images beside --draw")
     devices.tune_cpu()
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
+    if not (images or options.draw):
+        return test_run(run)
+    logits_of = partial(predict, reading_model(run))
     if options.draw:
         from handwriting.page import serve  # here, because nothing else needs Flask
 
-        return serve(reading_model(run))
-    if images:
-        folder = Path.cwd() if run.resolve() == SMALL.resolve() else run  # the small network's stays as it is
-        return read_images(images, reading_model(run), folder)
-    return test_run(run)
+        return serve(logits_of)
+    return read_images(images, logits_of, Path.cwd() if run.resolve() == SMALL.resolve() else run)
 
 
 if __name__ == "__main__":
