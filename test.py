@@ -14,6 +14,7 @@ if __name__ == "__main__":
 import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -67,7 +68,7 @@ def test_run(folder):
 
 
 def reading_model(run=None):
-    """The best epoch of a run, as the function that reader.read takes, and the folder for the pictures.
+    """The best epoch of a run, a myCNN in eval mode on the CPU, and the folder for the pictures.
 
     Without a run it is the newest that has an epoch, or the small network that comes with the program, whose folder
     is left as it is: its pictures go to the current one.
@@ -75,9 +76,9 @@ def reading_model(run=None):
     trained = [folder for folder in all_runs(CHECKPOINTS_DIR) if epoch_files(folder)]
     run = run or (trained or [CHECKPOINTS_DIR / "small"])[-1]
     epoch, path = best_epoch(run)
-    model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
+    model = load_parameters(path).eval()  # on the CPU: a photo's few digits are read before a GPU is ready
     print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
-    return lambda digits: predict(model, digits), Path.cwd() if run.name == "small" else run
+    return model, Path.cwd() if run.name == "small" else run
 
 
 def main(arguments=()):
@@ -96,9 +97,11 @@ def main(arguments=()):
             raise UserError(f"{images[0]} is no run: name one beside --draw, and drop images onto the page")
         from handwriting.page import serve  # here, because nothing else needs Flask
 
-        return serve(reading_model(*runs)[0])
+        model, _ = reading_model(*runs)
+        return serve(model, partial(predict, model))
     if images:
-        return read_images(images, *reading_model(*runs))
+        model, folder = reading_model(*runs)
+        return read_images(images, partial(predict, model), folder)
     return test_run(*runs or [newest_run(CHECKPOINTS_DIR)])
 
 

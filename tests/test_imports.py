@@ -23,6 +23,7 @@ STAIR = [
     "lines",
     "reader",
     "results",
+    "answers",
     "page",
 ]
 
