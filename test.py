@@ -79,11 +79,12 @@ def main(arguments=()):
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
     if not (images or options.draw):
         return test_run(run)
-    logits_of = partial(predict, reading_model(run))
+    model = reading_model(run)
+    logits_of = partial(predict, model)
     if options.draw:
         from handwriting.page import serve  # here, because nothing else needs Flask
 
-        return serve(logits_of)
+        return serve(model, logits_of)
     return read_images(images, logits_of, Path.cwd() if run.resolve() == SMALL.resolve() else run)
 
 

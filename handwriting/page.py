@@ -4,36 +4,59 @@ import base64
 import hashlib
 import io
 import os
+import queue
 import re
 import socket
 import sys
 import threading
 import webbrowser
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from http.server import HTTPServer
 from pathlib import Path
 
-import numpy as np
 from flask import Flask, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from handwriting.photo import load_photo
-from handwriting.reader import read, read_drawing
+from handwriting.answers import layers, read_file, read_strokes
 from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
 MAX_BYTES = 20_000_000  # of a picture
 
 
-def make_app(logits_of):
-    """The page as a Flask application. logits_of: as reader.read takes it.
+class Work:
+    """What the threads of requests leave to the main thread, where PyTorch has its threads and Ctrl-C interrupts."""
 
-    GET / is the page. POST /read takes the bytes of an image file, as photo.load_photo does, and answers in JSON: the
-    picture's "width" and "height", by how many degrees it was "turned", and "lines", from top to bottom, of digits:
-    their "box" in the picture [top, left, bottom, right], the "form" that the network saw (784 values, 0 to 255) and
-    ten "probabilities". What can't be answered gets a status from 400 to 499 and one line of plain text.
+    def __init__(self):
+        self._jobs, self._newest = queue.SimpleQueue(), Future()
+
+    def result(self, function, *arguments, replace=False):
+        """What the function returns or raises in the main thread. replace: the one such job that waits is cancelled."""
+        job = Future()
+        if replace:
+            self._newest.cancel()  # has no effect on one that has begun
+            self._newest = job
+        self._jobs.put((job, function, arguments))
+        return job.result()
+
+    def go_on(self):
+        """Do the next job, or return after a moment without any: on Windows, Ctrl-C does not end a longer wait."""
+        with suppress(queue.Empty):
+            job, function, arguments = self._jobs.get(timeout=0.5)
+            if job.set_running_or_notify_cancel():
+                try:
+                    job.set_result(function(*arguments))
+                except Exception as error:  # noqa: BLE001 (raised again where the result is waited for)
+                    job.set_exception(error)
+
+
+def make_app(model, logits_of, work):
+    """The page as a Flask application. model: a myCNN in eval mode, on the CPU. logits_of: as reader.read takes it.
+
+    GET / is the page. It posts an image file's bytes to /read (?part=left,top,right,bottom), a drawing's strokes to
+    /draw, a digit's form to /layers, and gets in JSON what answers.py returns. Of the pictures that wait to be read
+    only the newest is: the others get status 409. What can't be answered gets from 400 to 499 and one line of text.
     """
     app = Flask(__name__, static_folder=None)
     # Only these names: a stranger's name that is made to point here must not open the page to the stranger's scripts.
@@ -44,25 +67,29 @@ def make_app(logits_of):
         "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    # One thread reads, whoever asks: PyTorch sets up its own threads once, and uploads don't add up in memory.
-    worker = ThreadPoolExecutor(1)
-    stroke = np.full((360, 480, 3), 255, np.uint8)
-    stroke[100:260, 230:250] = 0
-    worker.submit(read_drawing, stroke, logits_of)  # the first reading is slow: here nobody waits for it
 
     app.add_url_rule("/", "page", lambda: page)
 
     @app.before_request
-    def refuse_other_origins():
+    def refuse_strangers():
         own = request.host_url.rstrip("/")
         if request.headers.get("Origin", own) != own:
             abort(403)
+        if request.method == "POST" and request.content_length is None:
+            abort(411)  # of a body in chunks Werkzeug would give the first 20 MB
 
     @app.post("/read")
-    def answer():
-        if request.content_length is None:
-            abort(411)  # of a body in chunks Werkzeug would give the first 20 MB
-        return worker.submit(_answer, io.BytesIO(request.get_data()), logits_of, "drawn" in request.args).result()
+    def read():
+        part = request.args.get("part", "0,0,1,1")
+        return work.result(read_file, io.BytesIO(request.get_data()), part, logits_of, replace=True)
+
+    @app.post("/draw")
+    def draw():
+        return work.result(read_strokes, request.get_json(), logits_of, replace=True)
+
+    @app.post("/layers")
+    def explain():
+        return work.result(layers, model, request.get_data(as_text=True))
 
     @app.errorhandler(HTTPException)
     def in_one_line(error):
@@ -74,6 +101,10 @@ def make_app(logits_of):
     @app.errorhandler(UserError)
     def no_picture(error):
         return str(error), 400, {"Content-Type": "text/plain; charset=utf-8"}
+
+    @app.errorhandler(CancelledError)
+    def replaced(_):
+        return "A newer question took its place", 409, {"Content-Type": "text/plain; charset=utf-8"}
 
     @app.after_request
     def shut_in(response):
@@ -89,17 +120,6 @@ def _hash_of(tag, page):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _answer(file, logits_of, is_drawn):
-    """What POST /read answers, as a dict, to a picture in a binary file."""
-    picture = load_photo(file, "This file")
-    reading = (read_drawing if is_drawn else read)(picture, logits_of)
-    keys = ("box", "form", "probabilities")
-    lines = [
-        [{key: np.ravel(vars(digit)[key]).tolist() for key in keys} for digit in line.digits] for line in reading.lines
-    ]
-    return {"width": picture.shape[1], "height": picture.shape[0], "turned": reading.turned, "lines": lines}
-
-
 class _Quiet(WSGIRequestHandler):
     timeout = 60  # seconds that a silent connection may hold a thread
 
@@ -107,19 +127,23 @@ class _Quiet(WSGIRequestHandler):
         """Say nothing of requests, nor of connections that break."""
 
 
-def serve(logits_of):
+def serve(model, logits_of):
     """Serve the page on http://127.0.0.1:8000, or the next free port, and open it in the browser where there is one.
 
-    logits_of: as reader.read takes it. Does not return: Ctrl-C ends it, as KeyboardInterrupt. Raises UserError where
-    none of a hundred ports is free.
+    model: a myCNN in eval mode, on the CPU. logits_of: as reader.read takes it. Does not return: Ctrl-C ends it, as
+    KeyboardInterrupt, and drops what waits. Raises UserError where none of a hundred ports is free.
     """
+    work = Work()
     with _listen() as listener:
-        server = make_server(HOST, 0, make_app(logits_of), threaded=True, request_handler=_Quiet, fd=listener.fileno())
+        app = make_app(model, logits_of, work)
+        server = make_server(HOST, 0, app, threaded=True, request_handler=_Quiet, fd=listener.fileno())
     address = f"http://{HOST}:{server.port}"
     print(f"draw on {address} (Ctrl-C ends)", flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=_open_browser, args=[address], daemon=True).start()
-    with server:
-        HTTPServer.serve_forever(server)  # Werkzeug's own would keep the KeyboardInterrupt to itself
+    read_strokes([[[400, 150], [400, 450]]], logits_of)  # the first reading is slow: here nobody waits for it
+    while True:
+        work.go_on()
 
 
 def _listen():

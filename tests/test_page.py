@@ -11,9 +11,11 @@ import socket
 import struct
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
+import axe_core_python
 import numpy as np
 import pytest
 from conftest import Project
@@ -89,20 +91,37 @@ def pictures(test_digits):
     return [as_png(np.asarray(image)) for image in images], test_digits[1][:20].tolist()
 
 
+def page_of(digits, columns=6):
+    """Digits, uint8 [N, 28, 28], in lines, as a picture, uint8 [height, width], dark on light."""
+    picture = np.full((100 * -(-len(digits) // columns), 100 * columns), 255, np.uint8)
+    for number, digit in enumerate(digits):
+        row, column = divmod(number, columns)
+        large = np.asarray(Image.fromarray(255 - digit).resize((84, 84), Image.Resampling.BICUBIC))
+        picture[100 * row + 8 :, 100 * column + 8 :][:84, :84] = large
+    return picture
+
+
+def pixels_of(address):
+    """The values of a PNG file in a data: address, uint8 [height, width]."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))))
+
+
 def answers_in(text):
     """The digits in an answer's JSON, line by line."""
-    return [[int(np.argmax(digit["probabilities"])) for digit in line] for line in json.loads(text)["lines"]]
+    return [[digit["answer"] for number in line["numbers"] for digit in number] for line in json.loads(text)["lines"]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("arguments", [["--draw", "checkpoints/run-001"], ["checkpoints/run-001", "--draw"]])
+@pytest.mark.parametrize(
+    ("number", "arguments"),
+    [(signal.SIGINT, ["--draw", "checkpoints/run-001"]), (signal.SIGTERM, ["checkpoints/run-001", "--draw"])],
+)
 def test_it_serves_a_named_run_on_the_next_free_port_until_a_signal_and_writes_no_file(
     drawing_project, server, pictures, number, arguments
 ):
     before = {path for path in drawing_project.folder.rglob("*") if "__pycache__" not in path.parts}
     with drawing(drawing_project, *arguments) as (process, port):
         assert port in page.PORTS
-        assert port > server
+        assert port != server
         assert answers_in(ask(port, "POST", "/read", pictures[0][0])[2]) == [[7]]
         process.send_signal(number)
         assert process.communicate(timeout=20) == ("", "stopped\n")
@@ -140,7 +159,7 @@ def test_no_free_port_is_told_in_one_line(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(page, "PORTS", [taken.getsockname()[1]])
         with pytest.raises(UserError, match="are all taken"):
-            page.serve(None)
+            page.serve(None, None)
 
 
 def test_only_this_machine_is_served(server):
@@ -165,17 +184,33 @@ def test_an_answer_tells_box_form_and_probabilities(server, pictures):
     status, headers, text = ask(server, "POST", "/read", pictures[0][0], Origin=f"http://127.0.0.1:{server}")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     answer = json.loads(text)
-    [[digit]] = answer["lines"]
+    [line] = answer["lines"]
+    [[digit]] = line["numbers"]
     top, left, bottom, right = digit["box"]
     assert 0 <= top < bottom <= answer["height"] == 140
     assert 0 <= left < right <= answer["width"] == 140
-    assert len(digit["form"]) == 784
-    assert max(digit["form"]) > 200 > min(digit["form"]) == 0
+    form = pixels_of(digit["form"])
+    assert form.shape == (28, 28)
+    assert form.max() > 200 > form.min() == 0
     assert len(digit["probabilities"]) == 10
-    assert sum(digit["probabilities"]) == pytest.approx(1, abs=1e-4)
-    assert answer["turned"] == 0
+    assert digit["certainty"] == digit["probabilities"][7] == max(digit["probabilities"])
+    assert (line["text"], digit["answer"], digit["unsure"], answer["turned"]) == ("7", 7, False, 0)
 
 
+def test_a_part_of_a_picture_is_read_alone_and_its_boxes_are_in_the_whole(server, digits):
+    two = as_png(page_of(digits[0][:2], 2))
+    assert answers_in(ask(server, "POST", "/read", two)[2]) == [[7, 2]]
+    answer = json.loads(ask(server, "POST", "/read?part=0.5,0,1,1", two)[2])
+    [[[digit]]] = [line["numbers"] for line in answer["lines"]]
+    assert digit["answer"] == 2
+    assert answer["width"] / 2 < digit["box"][1] < digit["box"][3] < answer["width"]
+    for part in ("0.5,0.5,0.501,0.501", "0,0,1", "a,b,c,d", "nan,0,1,1", "1,1,0,0"):
+        status, _, text = ask(server, "POST", f"/read?part={part}", two)
+        assert status == 400
+        assert "part" in text
+
+
+DRAWING = {"method": "POST", "path": "/draw", "Content-Type": "application/json"}
 REFUSED = {
     "another host": (400, {"Host": "example.com"}),
     "a host that begins alike": (400, {"Host": "127.0.0.1.example.com"}),
@@ -191,6 +226,12 @@ REFUSED = {
     "a POST of the page": (405, {"method": "POST", "body": b"7"}),
     "no body": (400, {"method": "POST", "path": "/read", "body": b""}),
     "no picture": (400, {"method": "POST", "path": "/read", "body": b"<b>7</b>"}),
+    "a drawing that is no JSON": (400, {**DRAWING, "body": b"7"}),
+    "a drawing that is no list": (400, {**DRAWING, "body": b"7.5"}),
+    "a drawing of no numbers": (400, {**DRAWING, "body": b'[[["a", 1]]]'}),
+    "a drawing of no finite numbers": (400, {**DRAWING, "body": b"[[[NaN, 1]]]"}),
+    "a drawing of too many points": (400, {**DRAWING, "body": json.dumps([[[1, 1]] * 20_001]).encode()}),
+    "layers of no form": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
     "a body in chunks": (411, {"method": "POST", "path": "/read", "body": iter([b"7", b"8"])}),
     "too large a body": (413, {"method": "POST", "path": "/read", "body": bytes(20_000_001)}),
 }
@@ -223,10 +264,33 @@ def test_white_paper_has_no_lines(server):
     assert answers_in(ask(server, "POST", "/read", as_png(np.full((360, 480), 255, np.uint8)))[2]) == []
 
 
-def test_ten_requests_at_once_are_all_answered(server, pictures):
+def test_of_the_pictures_that_wait_only_the_newest_is_read(server, pictures):
+    work, done = page.Work(), []
+    with ThreadPoolExecutor(4) as clients:
+        answers = []
+        for number in range(3):
+            answers.append(clients.submit(work.result, done.append, number, replace=True))
+            WebDriverWait(None, 10, 0.01).until(lambda _, n=number: work._jobs.qsize() > n)
+        layers = clients.submit(work.result, done.append, "layers")
+        while not all(answer.done() for answer in (*answers, layers)):
+            work.go_on()
+    assert done == [2, "layers"]
+    assert [type(answer.exception()) for answer in answers] == [CancelledError, CancelledError, type(None)]
     with ThreadPoolExecutor(10) as clients:
-        answers = list(clients.map(lambda body: answers_in(ask(server, "POST", "/read", body)[2]), pictures[0][:10]))
-    assert answers == [[[label]] for label in pictures[1][:10]]
+        statuses = list(clients.map(lambda body: ask(server, "POST", "/read", body)[0], pictures[0][:10]))
+    assert 200 in statuses
+    assert set(statuses) <= {200, 409}
+
+
+def test_ctrl_c_ends_it_at_once_while_large_pictures_are_read_and_wait(drawing_project):
+    large = as_png(np.random.default_rng(0).integers(0, 256, (3000, 4000), np.uint8))
+    with drawing(drawing_project) as (process, port), ThreadPoolExecutor(4) as clients:
+        for _ in range(4):
+            clients.submit(ask, port, "POST", "/read", large)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=3) == ("", "stopped\n")
+        assert process.returncode == 130
 
 
 def test_connections_that_break_leave_the_server_serving(server, pictures):
@@ -277,6 +341,9 @@ for (const stroke of arguments[0]) {
   paper.dispatchEvent(new PointerEvent("pointerup", {clientX, clientY, pointerId: 1}));
 }
 """
+
+
+FORM = "data:image/png;base64," + base64.b64encode(as_png(np.zeros((28, 28), np.uint8))).decode()
 
 
 class Sheet:
@@ -339,9 +406,35 @@ class Sheet:
             actions.key_up(key)
         actions.perform()
 
+    def drag(self, points, kind="mouse", is_up=True):
+        """Move a pointer, pressed down, over points: shares of the sheet's width and height."""
+        left, top, right, bottom = self.rectangle("#paper")
+        actions = ActionBuilder(self.browser, mouse=PointerInput(kind, kind), duration=20)
+        hand = actions.pointer_action
+        for number, (x, y) in enumerate(points):
+            hand.move_to_location(round(left + x * (right - left)), round(top + y * (bottom - top)))
+            if number == 0:
+                hand.pointer_down()
+        if is_up:
+            hand.pointer_up()
+        actions.perform()
+
+    def show(self, certainties):
+        """Let the page show 0, 1, ... in a line, as sure as told."""
+        digits = [
+            {"box": [100, 40 * i + 10, 150, 40 * i + 40], "form": FORM, "answer": i, "certainty": certainty}
+            | {"probabilities": [certainty * (j == i) for j in range(10)], "unsure": certainty < 0.5}
+            for i, certainty in enumerate(certainties)
+        ]
+        text = "".join(str(digit["answer"]) for digit in digits)
+        self.js("show(arguments[0])", {"width": 520, "height": 390, "lines": [{"text": text, "numbers": [digits]}]})
+
+    def texts(self, selector):
+        return [element.text for element in self.all(selector)]
+
     def answer(self):
         """The answer's text, once the page has it."""
-        WebDriverWait(self.browser, 30, 0.02).until(lambda _: self.js("return seen.ariaBusy") != "true")
+        WebDriverWait(self.browser, 30, 0.02).until(lambda _: self.js("return main.ariaBusy") != "true")
         return self.js("return answer.textContent")
 
     def message(self):
@@ -370,7 +463,7 @@ def sheet(browser, server):
     sheet = Sheet(browser).open(server)
     browser.get_log("browser")
     yield sheet
-    assert [entry for entry in browser.get_log("browser") if "/read - Failed to load" not in entry["message"]] == []
+    assert [entry for entry in browser.get_log("browser") if " - Failed to load" not in entry["message"]] == []
 
 
 @pytest.fixture(scope="session")
@@ -391,22 +484,25 @@ def test_a_digit_drawn_stroke_by_stroke_is_answered_with_its_frame_its_picture_a
     edges = sheet.rectangle("#paper")
     assert edges[0] < left < edges[0] + 0.3 * (edges[2] - edges[0]) < right < edges[2]
     assert edges[1] < top < edges[1] + 0.6 * (edges[3] - edges[1]) < bottom < edges[3]
-    [picture] = sheet.all("#digits canvas")
-    pixels = sheet.js("return [...arguments[0].getContext('2d').getImageData(0, 0, 28, 28).data]", picture)
-    assert len(pixels) == 28 * 28 * 4
-    assert pixels[0] == 0
-    assert max(pixels[::4]) > 200
-    heights = [bar.size["height"] for bar in sheet.all("#digits ol i")]
+    assert pixels_of(sheet.js("return document.querySelector('#digits img').src")).max() > 200
+    heights = [bar.size["height"] for bar in sheet.all("#digits .bars i")]
     assert len(heights) == 10
     assert np.argmax(heights) == 2
 
 
-def test_undo_takes_a_stroke_back_and_clear_all_of_them_by_button_and_key(sheet, digits):
-    sheet.draw(digits[0][2], 0.3)
-    sheet.draw(digits[0][0], 0.7)
+def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboard(sheet, digits):
+    assert not any(sheet.all(f"#{name}")[0].is_enabled() for name in ("undo", "redo", "clear"))
+    sheet.draw(digits[0][2], 0.3, kind=None)
+    sheet.draw(digits[0][0], 0.7, kind=None)
     assert sheet.answer() == "17"
     sheet.press(Keys.CONTROL, "z")
     assert sheet.answer() == "1"
+    sheet.press(Keys.CONTROL, "y")
+    assert sheet.answer() == "17"
+    for key, code, shift, answer in (("я", "KeyZ", False, "1"), ("Я", "KeyZ", True, "17"), ("Z", "KeyZ", False, "1")):
+        options = {"key": key, "code": code, "ctrlKey": True, "shiftKey": shift}
+        sheet.js("document.dispatchEvent(new KeyboardEvent('keydown', arguments[0]))", options)
+        assert sheet.answer() == answer
     sheet.press(Keys.ESCAPE)
     assert sheet.answer() == ""
     assert sheet.all("#hint")[0].is_displayed()
@@ -415,33 +511,24 @@ def test_undo_takes_a_stroke_back_and_clear_all_of_them_by_button_and_key(sheet,
     assert sheet.answer() == "1"
     sheet.all("#clear")[0].click()
     assert sheet.answer() == ""
-    for _ in range(5):
+    while sheet.all("#undo")[0].is_enabled():
         sheet.all("#undo")[0].click()
-    sheet.press(Keys.ESCAPE)
     assert sheet.answer() == sheet.message() == ""
-    sheet.draw(digits[0][0])
-    assert sheet.answer() == "7"
+    sheet.all("#redo")[0].click()
+    assert sheet.answer() == "1"
 
 
 def test_digits_in_two_rows_are_answered_in_two_lines(sheet, digits):
     for number, x, y in ((0, 0.2, 0.25), (1, 0.5, 0.28), (2, 0.8, 0.25), (3, 0.3, 0.75), (7, 0.6, 0.75)):
-        sheet.draw(digits[0][number], x, y, 0.4)
+        sheet.draw(digits[0][number], x, y, 0.4, kind=None)
     assert sheet.answer() == "721\n09"
     assert [element.text for element in sheet.all("#frames i")] == list("72109")
-    assert len(sheet.all("#digits > li")) == 5
-
-
-def test_a_dot_is_no_digit_and_the_page_says_so(sheet):
-    sheet.all("#paper")[0].click()
-    assert sheet.answer() == "" or sheet.all("#frames i")
-    sheet.press(Keys.ESCAPE)
-    sheet.give(as_png(np.full((100, 100), 255, np.uint8)), "drop")
-    assert sheet.message().startswith("No digit found")
+    assert len(sheet.all("#digits button")) == 5
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])
 def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures, digits, tmp_path, way):
-    sheet.draw(digits[0][2])
+    sheet.draw(digits[0][2], kind=None)
     assert sheet.answer() == "1"
     if way == "choose":
         (tmp_path / "7.png").write_bytes(pictures[0][0])
@@ -458,13 +545,49 @@ def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures
     WebDriverWait(sheet.browser, 10).until(
         lambda _: sheet.js("return view.getImageData(0, 0, paper.width, paper.height).data.some(value => value < 100)")
     )
-    sheet.draw(digits[0][2])  # one stroke, on a sheet of its own
-    assert sheet.answer() == "1"
-    sheet.press(Keys.CONTROL, "z")
-    sheet.press(Keys.CONTROL, "z")
-    assert sheet.answer() == "7"
     sheet.press(Keys.CONTROL, "z")
     assert sheet.answer() == "1"
+
+
+@pytest.mark.parametrize("kind", ["mouse", "touch"])
+def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sheet, digits, kind):
+    sheet.give(as_png(page_of(digits[0][:6])), "drop")
+    assert sheet.answer() == "721041"
+    sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
+    assert sheet.answer() == "041"
+    assert sheet.message().startswith("Only the framed part")
+    assert sheet.all("#part")[0].is_displayed()
+    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#part")[0]
+    sheet.press(Keys.ESCAPE)
+    assert sheet.answer() == "721041"
+    assert not sheet.all("#part")[0].is_displayed()
+
+
+def test_what_is_no_digit_gets_the_message_that_fits(sheet, pictures):
+    assert sheet.message() == ""
+    sheet.drag([(0.5, 0.5)])
+    assert sheet.js("return view.getImageData(paper.width / 2, paper.height / 2, 1, 1).data[0]") < 60  # a dot
+    assert sheet.answer() == ""
+    assert sheet.message() == "That is too small to read: write it larger"
+    sheet.press(Keys.ESCAPE)
+    sheet.drag([(x, y) for x in (0.1, 0.9) for y in (0.1, 0.9, 0.1, 0.9)])
+    if sheet.answer() == "":
+        assert sheet.message() == "That is no digit I know"
+    sheet.give(as_png(np.full((100, 100), 255, np.uint8)), "drop")
+    assert sheet.message().startswith("No digit found")
+
+
+def test_an_answer_under_50_percent_is_called_unsure_in_words_in_cards_and_in_the_list(sheet):
+    sheet.show([0.45, 0.95])
+    assert sheet.texts("#digits button > span:first-child small") == ["45.0 % unsure", "95.0 %"]
+    assert sheet.texts("#frames i") == ["0?", "1"]
+    assert "1 unsure" in sheet.texts("#note")[0]
+    sheet.show([0.45] + [0.95] * 8)
+    first, second, *_ = sheet.all("#digits button")
+    assert "unsure" in first.accessible_name
+    assert "unsure" not in second.accessible_name
+    marks = "return arguments[0].map(button => getComputedStyle(button, '::after').content)"
+    assert sheet.js(marks, [first, second]) == ['"?"', "none"]
 
 
 def test_a_file_that_is_refused_is_told_of_and_the_drawing_stays(sheet, digits):
@@ -490,59 +613,241 @@ def test_an_old_answer_never_overwrites_a_newer_one(sheet, digits):
         };
         """
     )
-    sheet.draw(digits[0][2])
+    sheet.draw(digits[0][2], kind=None)
     sheet.press(Keys.ESCAPE)
-    sheet.draw(digits[0][0])
+    sheet.draw(digits[0][0], kind=None)
     assert sheet.answer() == "7"
     WebDriverWait(sheet.browser, 10).until(lambda _: sheet.js("return window.arrived") >= 2)
     time.sleep(0.2)
     assert sheet.answer() == "7"
 
 
-@pytest.mark.parametrize(("width", "ratio"), [(360, 3), (768, 2), (1280, 1), (2560, 1)])
-def test_it_fits_every_window_and_screen_light_and_dark(sheet, server, digits, width, ratio):
-    for dark in (False, True):
-        sheet.open(server, width, 800, ratio, dark)
-        sheet.draw(digits[0][0])
-        assert sheet.answer() == "7"
-        assert sheet.js("return document.documentElement.scrollWidth") <= width
-        left, top, right, bottom = sheet.rectangle("#paper")
-        assert right - left == width if width < 560 else right - left >= 560
-        assert bottom < 800
-        assert sheet.js("return paper.width") == round((right - left) * ratio)
-        red, *_ = sheet.js("return [...view.getImageData(9, paper.height / 2, 1, 1).data]")
-        assert (red < 60) == dark
+def test_a_question_is_asked_while_the_pen_is_down_and_never_two_at_once(sheet):
+    sheet.js(
+        """
+        const real = fetch;
+        let now = 0;
+        window.most = 0;
+        window.fetch = async (...request) => {
+          window.most = Math.max(most, ++now);
+          try { return await real(...request); } finally { now--; }
+        };
+        """
+    )
+    sheet.drag([(0.35, 0.2), *((0.35 + step / 100, 0.2) for step in range(25)), (0.5, 0.45), (0.4, 0.9)], is_up=False)
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return answer.textContent"))
+    assert sheet.answer() == "7"
+    assert sheet.js("return Boolean(stroke)")
+    sheet.browser.execute_cdp_cmd(
+        "Input.dispatchMouseEvent", {"type": "mouseReleased", "x": 9, "y": 9, "button": "left"}
+    )
+    assert sheet.js("return window.most") == 1
 
 
-def test_everything_has_a_label_and_the_keyboards_focus_is_seen(sheet, digits):
-    sheet.draw(digits[0][0])
-    sheet.answer()
-    for element in sheet.all("button, canvas, section, output, ol, #digits ol li"):
-        assert element.accessible_name, element.get_attribute("outerHTML")
-    assert sheet.all("#answer")[0].get_attribute("aria-live") == "polite"
-    focused = []
-    for _ in range(3):
-        sheet.press(Keys.TAB)
-        focused.append(sheet.js("return document.activeElement.id"))
-        assert sheet.js("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    assert focused == ["undo", "clear", "choose"]
+def test_a_slow_answer_leaves_the_old_one_greyed_and_says_that_it_is_read(sheet, digits):
+    sheet.draw(digits[0][0], 0.3, kind=None)
+    assert sheet.answer() == "7"
+    sheet.js(
+        "const real = fetch; window.fetch = (...all) => new Promise(go => { window.go = () => go(real(...all)); })"
+    )
+    sheet.draw(digits[0][2], 0.7, kind=None)
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return message.textContent") == "Reading…")
+    for selector in ("seen", "frames"):
+        WebDriverWait(sheet.browser, 10, 0.02).until(
+            lambda _, name=selector: sheet.js(f"return getComputedStyle($('{name}')).opacity < 0.5")
+        )
+    assert sheet.js("return answer.textContent") == "7"
+    sheet.js("go()")
+    assert sheet.answer() == "71"
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return getComputedStyle(seen).opacity == 1"))
 
 
-def test_when_the_program_is_gone_the_page_says_so(browser, drawing_project, digits):
+def test_a_page_goes_on_by_itself_when_the_program_is_started_again(browser, drawing_project, digits):
     sheet = Sheet(browser)
     with drawing(drawing_project) as (process, port):
         sheet.open(port)
         process.kill()
         process.wait()
-        sheet.draw(digits[0][0])
-        assert sheet.message().startswith("The program does not answer any more")
+        sheet.draw(digits[0][0], kind=None)
+        says = "The program does not answer"
+        WebDriverWait(browser, 20, 0.02).until(lambda _: sheet.js("return message.textContent").startswith(says))
+    with drawing(drawing_project) as (_, new_port):
+        assert new_port == port
+        assert sheet.answer() == "7"
+        assert sheet.message() == ""
     browser.get_log("browser")
 
 
-def test_98_percent_of_200_digits_drawn_as_strokes_are_read_right(sheet, digits):
+def test_it_reads_in_a_browser_that_keeps_a_canvass_pixels_to_itself_or_is_of_2023(sheet, digits):
+    sheet.js(
+        """
+        delete window.OffscreenCanvas;
+        for (const name of ["toBlob", "toDataURL"]) HTMLCanvasElement.prototype[name] = null;
+        CanvasRenderingContext2D.prototype.getImageData = null;
+        """
+    )
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    assert "light-dark(" not in sheet.browser.page_source
+
+
+def test_a_digit_that_is_chosen_among_the_answers_or_on_the_sheet_shows_its_way_through_the_network(sheet, digits):
+    asked = "return performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/layers')).length"
+    sheet.draw(digits[0][0], 0.3, kind=None)
+    sheet.draw(digits[0][1], 0.7, kind=None)
+    assert sheet.answer() == "72"
+    assert sheet.js(asked) == 0
+    sheet.all("#digits button")[1].click()
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.texts("#title") == ["How the network reads this 2"])
+    assert sheet.js(asked) == 1
+    names = [text.split()[0] for text in sheet.texts("#steps h3")]
+    assert names == ["Form", "conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
+    counts = sheet.js("return [...steps.children].map(step => step.querySelectorAll('img').length)")
+    assert counts == [1, 16, 16, 16, 1, 1, 0]
+    assert sheet.js("return [...document.querySelectorAll('#steps img')].every(image => image.naturalWidth)")
+    assert "16 of 96 maps of 7×7" in sheet.texts("#steps h3")[3]
+    assert len(sheet.all("#steps .bars i")) == 10
+    sheet.drag([(0.3, 0.5)])  # a tap on the 7, which draws no dot
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.texts("#title") == ["How the network reads this 7"])
+    assert sheet.js("return marks.length") == len(strokes_of(digits[0][0])) + len(strokes_of(digits[0][1]))
+    sheet.press(Keys.ESCAPE)
+    assert not sheet.all("#layers")[0].is_displayed()
+    assert sheet.answer() == "72"
+
+
+def test_the_chance_that_it_is_no_digit_is_told_beside_the_probabilities(sheet):
+    sheet.show([0.6])
+    sheet.all("#digits button")[0].click()
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#steps li"))
+    assert "40.0 % is the chance that this is no digit" in sheet.texts("#steps li")[-1]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_a_page_of_two_hundred_digits_is_a_list_in_its_own_panel_linked_with_its_frames(
+    sheet, server, digits, width, height
+):
+    sheet.open(server, width, height)
+    sheet.give(as_png(page_of(digits[0], 14)), "drop")
+    assert len(sheet.answer().split("\n")) == 15
+    cells, frames = sheet.all("#digits button"), sheet.all("#frames i")
+    assert 195 <= len(cells) == len(frames) <= 205
+    assert len(sheet.all("#digits > li")) == 15
+    assert sheet.js("return document.documentElement.scrollHeight") < 1.3 * height
+    assert sheet.js("return digits_.scrollHeight > digits_.clientHeight".replace("digits_", "$('digits')"))
+    hidden = """
+    const rectangles = name => [...document.querySelectorAll(name)].map(element => element.getBoundingClientRect());
+    const frames = rectangles("#frames i"), isOn = (tag, {left, right, top, bottom}) =>
+      tag.left < right - 3 && tag.right > left + 3 && tag.top < bottom - 3 && tag.bottom > top + 3;
+    const hides = (tag, i) => tag.width && frames.some((frame, j) => i !== j && isOn(tag, frame));
+    return rectangles("#frames b").filter(hides).length;
+    """
+    assert sheet.js(hidden) == 0
+    webdriver.ActionChains(sheet.browser, duration=0).move_to_element(cells[3]).perform()
+    assert frames[3].get_attribute("class").split()[-1] == "lit"
+    webdriver.ActionChains(sheet.browser, duration=0).move_to_element(frames[5]).perform()
+    assert [i for i, cell in enumerate(cells[:20]) if "lit" in cell.get_attribute("class")] == [5]
+    cells[3].click()
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#layers")[0].is_displayed())
+    sheet.js("scrollTo(0, 1e6)")
+    _, top, _, bottom = sheet.rectangle("#paper")
+    assert 0 <= top < bottom <= height
+    sheet.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    sheet.js("copy.click()")
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return message.textContent") == "Copied")
+    copied = sheet.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert copied == sheet.js("return answer.textContent")
+
+
+@pytest.mark.parametrize(("width", "height"), [(844, 390), (640, 400), (390, 844), (1280, 800), (1920, 1080)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits, width, height, dark):
+    sheet.open(server, width, height, 2, dark)
+    for i in range(8):
+        sheet.draw(digits[0][i], 0.15 + 0.23 * (i % 4), 0.3 + 0.4 * (i // 4), 0.33, kind=None)
+    assert len(sheet.answer()) == 9
+    assert sheet.js("return document.documentElement.scrollWidth") <= width
+    left, _, right, bottom = sheet.rectangle("#paper")
+    assert right - left >= 320
+    assert bottom < height
+    assert sheet.rectangle("#answer")[3] < height
+    assert sheet.js("return paper.width") == round((right - left) * 2)
+    red, *_ = sheet.js("return [...view.getImageData(9, paper.height / 2, 1, 1).data]")
+    assert (red < 60) == dark
+    if (width, height) == (1280, 800):  # with a scrollbar of 15 pixels
+        assert sheet.js("return document.documentElement.clientWidth") == 1265
+        assert sheet.js("return document.documentElement.scrollHeight") <= 820
+    if width == 1920:
+        assert sheet.js("return parseFloat(getComputedStyle(answer).fontSize)") > 130
+
+
+def test_bars_are_seen_in_forced_colours_and_a_print_has_light_paper_and_no_buttons(sheet, server, digits):
+    sheet.open(server, dark=True)
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    sheet.browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]}
+    )
+    colours = "return [...document.querySelectorAll('.bars i')].map(bar => getComputedStyle(bar).backgroundColor)"
+    ground = sheet.js("return getComputedStyle(document.body).backgroundColor")
+    assert ground not in sheet.js(colours)
+    sheet.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    assert [button.text for button in sheet.all("button:not(#digits *)") if button.is_displayed()] == []
+    assert sheet.all("#digits button")[0].is_displayed()
+    bar = "return getComputedStyle(document.querySelector('.bars i'))"
+    assert sheet.js(f"{bar}.printColorAdjust") == "exact"
+    sheet.js("dispatchEvent(new Event('beforeprint'))")
+    assert sheet.js("return view.getImageData(9, 9, 1, 1).data[0]") == 255
+    sheet.js("dispatchEvent(new Event('afterprint'))")
+    sheet.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
+    axe = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    sheet.open(server, dark=dark)
+    sheet.js(axe)
+
+    def violations():
+        sheet.js("document.getAnimations().forEach(animation => animation.finish())")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        run = "axe.run({runOnly: arguments[0]}).then(result => arguments[1](result.violations))"
+        return [(v["id"], v["nodes"][0]["html"]) for v in sheet.browser.execute_async_script(run, tags)]
+
+    assert violations() == []
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    assert violations() == []
+    sheet.all("#digits button")[0].click()
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#layers")[0].is_displayed())
+    assert violations() == []
+    sheet.press(Keys.ESCAPE)
+    sheet.show([0.45] + [0.95] * 9)
+    assert violations() == []
+
+
+def test_everything_has_a_name_of_its_own_and_the_keyboards_focus_is_seen(sheet, digits):
+    sheet.draw(digits[0][0], 0.3, kind=None)
+    sheet.draw(digits[0][0], 0.7, kind=None)
+    assert sheet.answer() == "77"
+    names = [
+        element.accessible_name
+        for element in sheet.all("button:not(#close), canvas, section:not([hidden]), output, ol:not(#steps)")
+    ]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert sheet.all("#answer")[0].get_attribute("aria-live") == "polite"
+    focused = []
+    for _ in range(4):
+        sheet.press(Keys.TAB)
+        focused.append(sheet.js("return document.activeElement.id"))
+        assert sheet.js("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert focused == ["undo", "clear", "choose", "copy"]
+
+
+def test_98_of_100_digits_drawn_as_strokes_are_read_right(sheet, digits):
     right = 0
-    for digit, label in zip(*digits, strict=True):
+    for digit, label in zip(digits[0][:100], digits[1], strict=False):
         sheet.js("clear()")
         sheet.draw(digit, kind=None)
         right += sheet.answer() == str(label)
-    assert right >= 196
+    assert right >= 98
