@@ -12,6 +12,7 @@ if __name__ == "__main__":
     one_line_errors()  # before the imports, which take seconds
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -61,14 +62,13 @@ def test_run(folder):
 
 
 def reading_model(run):
-    """A run's last epoch, as the function from digits to logits that reader.read takes."""
+    """The myCNN of a run's last epoch, on the CPU: a photo's few digits are read before a GPU is ready."""
     epoch, path = last_epoch(run)
-    model = load_parameters(path)  # on the CPU: a photo's few digits are read before a GPU is ready
-    print(f"reading with epoch {epoch} of {shown(run)}", flush=True)
+    print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch + 1 < DEFAULT_EPOCHS:
         few = f"{shown(run)} has {epoch + 1} of the default training's {DEFAULT_EPOCHS} epochs"
         print(f"{few}: {shown(SMALL)} may read better, if you name it first", file=sys.stderr)
-    return lambda digits: predict(model, digits)
+    return load_parameters(path)
 
 
 def main(arguments=()):
@@ -83,14 +83,14 @@ def main(arguments=()):
         parser.error("name one run at most, and no images beside --draw")
     devices.tune_cpu()
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
+    if not (images or options.draw):
+        return test_run(run)
+    logits_of = partial(predict, reading_model(run))
     if options.draw:
         from handwriting.page import serve  # here, because nothing else needs Flask
 
-        return serve(reading_model(run))
-    if images:
-        folder = Path.cwd() if run.resolve() == SMALL.resolve() else run  # the small network's stays as it is
-        return read_images(images, reading_model(run), folder)
-    return test_run(run)
+        return serve(logits_of)
+    return read_images(images, logits_of, Path.cwd() if run.resolve() == SMALL.resolve() else run)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ import test
 import train
 from handwriting import page
 from support.errors import UserError
-from support.runs import last_epoch
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +39,7 @@ def drawing_project(tmp_path_factory):
     project.environment = {"BROWSER": ""}
     folder = project.folder / "checkpoints" / "run-001"
     folder.mkdir(parents=True)
-    shutil.copy(last_epoch(train.CHECKPOINTS_DIR / "small")[1], folder / "epoch_00.npz")
+    shutil.copy(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz", folder)
     return project
 
 
@@ -49,7 +48,7 @@ def drawing(project, *arguments):
     """python test.py --draw, running: gives the process and the port it says it serves."""
     process = project.start("test.py", *(arguments or ["--draw"]))
     try:
-        assert process.stdout.readline() == "reading with epoch 0 of checkpoints/run-001\n"
+        assert process.stderr.readline() == "reading with epoch 19 of checkpoints/run-001\n"
         line = process.stdout.readline()
         assert line.startswith("draw on http://127.0.0.1:")
         yield process, int(line.split(":")[2].split()[0])

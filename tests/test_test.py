@@ -144,9 +144,7 @@ def clone(monkeypatch, tmp_path):
 def test_without_a_run_the_small_network_reads_and_is_known_by_its_path_not_its_name(clone, capsys):
     assert test.main(["7.png"]) == clone  # its own folder stays as it is
     assert test.main(["checkpoints/../checkpoints/small", "7.png"]) == clone
-    out, err = capsys.readouterr()
-    assert out.startswith("reading with epoch 19 of checkpoints/small\n")
-    assert err == ""
+    assert capsys.readouterr().err.startswith("reading with epoch 19 of checkpoints/small\nreading with ")
     shutil.copytree("checkpoints/small", "mine/small")
     assert test.main(["mine/small", "7.png"]) == Path("mine/small")
 
@@ -159,11 +157,11 @@ def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_where_it_was_tra
             shutil.copy("checkpoints/small/epoch_19.npz", folder / f"epoch_{epoch:02d}.npz")
         (folder / "accuracy.csv").write_text("epoch,accuracy\n0,99\n1,98\n4,97\n")
     assert test.main(["7.png"]) == folder
-    out, err = capsys.readouterr()
-    assert out == "reading with epoch 4 of checkpoints/run-002\n"
-    assert err.startswith("checkpoints/run-002 has 5 of the default training's 20 epochs: checkpoints/small may read")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "reading with epoch 4 of checkpoints/run-002"
+    assert second.startswith("checkpoints/run-002 has 5 of the default training's 20 epochs: checkpoints/small may")
     test.main(["checkpoints/run-001", "7.png"])
-    assert capsys.readouterr() == ("reading with epoch 19 of checkpoints/run-001\n", "")
+    assert capsys.readouterr().err == "reading with epoch 19 of checkpoints/run-001\n"
 
 
 def test_the_small_network_is_right_on_996_of_1000_test_digits(test_digits):
