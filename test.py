@@ -1,7 +1,6 @@
 """Test every epoch of a run on the 10,000 MNIST test digits, or read images of your own handwriting.
 
-python test.py                          the newest run
-python test.py checkpoints/run-001      that run
+python test.py [checkpoints/run-001]    the newest run, or that one
 python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's last epoch
 python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
 """
@@ -30,10 +29,7 @@ DEFAULT_EPOCHS = 20  # of train.py, as it comes
 
 
 def test_run(folder):
-    """Print the accuracy of each epoch in a run's folder, and the best one; write accuracy.csv and report.png there.
-
-    Returns the exit code: 1 where an epoch's file is damaged, else 0.
-    """
+    """Print the accuracy of a run's epochs; write accuracy.csv, report.png. Returns 1 if a file is damaged, else 0."""
     from support.report import draw_report  # here, because nothing else needs Matplotlib
 
     epochs = saved_epochs(folder)
@@ -66,8 +62,7 @@ def reading_model(run):
     epoch, path = last_epoch(run)
     print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch + 1 < DEFAULT_EPOCHS:
-        few = f"{shown(run)} has {epoch + 1} of the default training's {DEFAULT_EPOCHS} epochs"
-        print(f"{few}: {shown(SMALL)} may read better, if you name it first", file=sys.stderr)
+        print(f"it has trained for less than {DEFAULT_EPOCHS} epochs: {shown(SMALL)} may read better", file=sys.stderr)
     return load_parameters(path)
 
 

@@ -41,10 +41,7 @@ CHECKPOINTS_DIR = ROOT / "checkpoints"
 
 
 def load_mnist(train, device):
-    """MNIST's 60,000 training digits, or its 10,000 test digits where `train` is False, on `device`.
-
-    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. Raises UserError without them.
-    """
+    """MNIST's training or test digits: uint8 [N, 1, 28, 28] in 0..255, and labels, int64 [N], both on `device`."""
     images, labels = read_mnist(DATA_DIR, "train" if train else "t10k")
     return images.to(device), labels.to(device)
 
