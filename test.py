@@ -44,8 +44,7 @@ def test_run(folder):
             continue
         device = device or devices.trusted_device(model, images, labels)[0]
         logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
-        correct, total = (logits.argmax(1) == labels).sum().item(), len(labels)
-        accuracies[epoch] = correct / total * 100
+        accuracies[epoch] = (logits.argmax(1) == labels).sum().item() / len(labels) * 100  # correct / total
         bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")
         if epoch == (best := max(accuracies, key=accuracies.get)):
             probabilities = logits.softmax(1).numpy()
