@@ -87,10 +87,11 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     }
     settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
     checkpoints.mkdir(parents=True, exist_ok=True)
-    folder, lock = _unfinished_run(checkpoints, settings) or _new_run(checkpoints)
+    unfinished = _unfinished_run(checkpoints, settings)
+    folder, lock = unfinished or _new_run(checkpoints)
     run = Run(folder, settings, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     try:
-        run.start()
+        run.start(is_new=unfinished is None)
         yield run
     except KeyboardInterrupt as stop:
         saved = f"{run.next_epoch} of {run.epochs} epochs are saved in {shown(folder)}"
@@ -121,9 +122,8 @@ class Run:
         """Where an epoch's parameters belong."""
         return self.folder / f"epoch_{epoch:02d}.npz"
 
-    def start(self):
-        """Resume from the training state where there is one, else save the settings and the first state."""
-        is_new = not self.state_file.exists()
+    def start(self, is_new):
+        """Load the training state, or of a new run save the settings and the first state. Checks the disk's room."""
         if not is_new:
             self._load_state()
         size = 4 * sum(p.numel() for p in self.parameters)  # bytes: of an epoch; a state has three times as many
