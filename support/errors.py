@@ -1,8 +1,11 @@
 """How a script ends when its user has something to mend, or stops it: one line and an exit code, no traceback."""
 
 import argparse
+import re
 import signal
 import sys
+
+OUT_OF_MEMORY = "allocate|out of memory|ALLOC_FAILED"  # of the messages of PyTorch, CUDA and cuBLAS
 
 
 class UserError(Exception):
@@ -50,7 +53,9 @@ def _end(kind, error, traceback):
         line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
     elif isinstance(error, (UserError, OSError)):  # a folder that may not be read, a disk that fails: nobody lists all
         line, code = f"error: {error}", 2
-    elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):  # PyTorch's
+    elif isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(OUT_OF_MEMORY, str(error))
+    ):  # PyTorch's
         line, code = "error: there is not enough memory: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2
     else:
         sys.__excepthook__(kind, error, traceback)
