@@ -7,7 +7,7 @@ from handwriting.finder import load_finder, look
 from handwriting.judge import SIZE, patches_of
 from handwriting.lines import Found
 from handwriting.training.judging import truth
-from handwriting.training.pages import make_page
+from handwriting.training.pages import Page, PageDigit, make_page
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +21,13 @@ def found_at(boxes):
     return Found.at(boxes, np.ones(len(boxes)))
 
 
-def test_a_digit_is_one_where_it_stands_and_in_its_size_only(page):
-    boxes = np.array([digit.box for digit in page.digits if digit.seen > 0.99], float)
-    assert len(boxes) > 5
-    assert (truth(page, found_at(boxes)) == 1).all()
-    height = (boxes[:, 2] - boxes[:, 0])[:, None]
-    assert (truth(page, found_at(boxes + height * (0.45, 0, 0.45, 0))) < 1).all()
-    assert (truth(page, found_at(boxes + 2 * height * (-1, -1, 1, 1))) < 1).all()  # five times as large
+def test_a_digit_is_one_where_it_stands_and_in_its_size_only():
+    box = (100, 50, 130, 70)
+    page = Page(np.zeros((300, 400, 3), np.uint8), [PageDigit(5, 0, box, 1.0)], np.full((300, 400), -1))
+    near, elsewhere, half_off = (98, 49, 129, 70), (150, 50, 180, 70), (112, 50, 142, 70)
+    too_large, too_small = (40, 0, 190, 120), (110, 57, 120, 63)
+    answers = truth(page, found_at([box, near, elsewhere, too_large, too_small, half_off]))
+    assert answers.tolist() == [1, 1, 0, 0, 0, -1]
 
 
 def test_patches_show_every_digit_in_one_size_at_every_scale(page):
