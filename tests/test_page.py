@@ -751,8 +751,10 @@ def test_a_page_of_two_hundred_digits_is_a_list_in_its_own_panel_linked_with_its
     sheet.js("scrollTo(0, 1e6)")
     _, top, _, bottom = sheet.rectangle("#paper")
     assert 0 <= top < bottom <= height
-    sheet.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
-    sheet.js("copy.click()")
+    sheet.browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    sheet.all("#copy")[0].click()
     WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return message.textContent") == "Copied")
     copied = sheet.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert copied == sheet.js("return answer.textContent")
