@@ -557,7 +557,7 @@ def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sh
     assert sheet.answer().replace(" ", "") == "041"
     assert sheet.message().startswith("Only the framed part")
     assert sheet.all("#part")[0].is_displayed()
-    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#part")[0]
+    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#part")[0] - 10  # a frame lies around its digit
     sheet.press(Keys.ESCAPE)
     assert sheet.answer().replace(" ", "") == "721041"
     assert not sheet.all("#part")[0].is_displayed()
@@ -658,7 +658,7 @@ def test_a_slow_answer_leaves_the_old_one_greyed_and_says_that_it_is_read(sheet,
         )
     assert sheet.js("return answer.textContent") == "7"
     sheet.js("go()")
-    assert sheet.answer() == "71"
+    assert sheet.answer().replace(" ", "") == "71"
     WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return getComputedStyle(seen).opacity == 1"))
 
 
