@@ -1,0 +1,41 @@
+"""What the page asks: each layer's activations, and their pictures."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from handwriting.answers import DATA, activations, layers
+from Model import myCNN
+
+
+@pytest.mark.parametrize("widths", [(32, 128, 512, 1024, 256), (4, 20, 3, 5000, 7)])
+def test_the_pictures_of_each_layer_are_what_the_network_computes(test_digits, widths):
+    digit = test_digits[0][0, 0].numpy()
+    torch.manual_seed(0)
+    model, inputs = myCNN(widths).eval(), {}
+    for name in ("conv2", "conv3", "fc1", "fc2", "fc3"):
+        getattr(model, name).register_forward_pre_hook(lambda _, args, name=name: inputs.update({name: args[0][0]}))
+    found = activations(model, digit)
+    for name in ("conv1", "conv2"):
+        following = {"conv1": "conv2", "conv2": "conv3"}[name]
+        torch.testing.assert_close(F.max_pool2d(found[name], 2), inputs[following])
+    torch.testing.assert_close(found["conv3"].flatten(), inputs["fc1"])
+    torch.testing.assert_close(found["fc1"], inputs["fc2"])
+    torch.testing.assert_close(found["fc2"], inputs["fc3"])
+
+    file = io.BytesIO()
+    Image.fromarray(digit).save(file, "PNG")
+    steps = layers(model, DATA + base64.b64encode(file.getvalue()).decode())
+    assert len(json.dumps(steps)) < 200_000
+    for step in steps[1:4]:
+        maps = found[step["name"]]
+        order = maps.mean((1, 2)).argsort(descending=True)[:16]
+        shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(p.removeprefix(DATA))))) for p in step["pictures"]]
+        np.testing.assert_allclose(np.stack(shown), maps[order].numpy() * 255 / maps.max().item(), atol=0.51)
+        assert step["size"].startswith(f"16 of {len(maps)} " if len(maps) > 16 else f"{len(maps)} ")
