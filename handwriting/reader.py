@@ -18,7 +18,7 @@ from handwriting.judge import load_judge
 from handwriting.lines import find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
-NUMBER_GAP = 0.75  # of the median height of a line's digits: a wider gap parts two numbers
+NUMBER_GAP = 0.75  # of the median height of a line's digits: a wide digit, where all are as narrow as a 1
 TEMPERATURE = 0.5  # of the logits: undoes the default recipe's label smoothing
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is tried, the side and its digits' size; it is never enlarged
@@ -69,8 +69,8 @@ class Line:
     @property
     def numbers(self):
         """The line's numbers, a list of lists of Digit: digits further apart than a digit is wide are parted."""
-        heights = [digit.box[2] - digit.box[0] for digit in self.digits]
-        wide = NUMBER_GAP * np.median(heights)
+        height = np.median([digit.box[2] - digit.box[0] for digit in self.digits])
+        wide = max(NUMBER_GAP * height, *(digit.box[3] - digit.box[1] for digit in self.digits))
         numbers = [[self.digits[0]]]
         for last, digit in zip(self.digits, self.digits[1:], strict=False):
             if digit.box[1] - last.box[3] > wide:
