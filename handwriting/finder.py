@@ -103,12 +103,11 @@ class Look:
     """What the finder sees on a picture at one scale.
 
     maps: float32 [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of row r lies at
-    (2 r + 1 - PAD) / scale in the picture, and so do columns. pixels: what it looked at, a float tensor [3, H, W].
+    (2 r + 1 - PAD) / scale in the picture, and so do columns.
     """
 
     scale: float
     maps: np.ndarray
-    pixels: torch.Tensor
 
 
 @torch.inference_mode()
@@ -132,7 +131,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
         maps = finder(x)[0]
         maps[:2] = maps[:2].sigmoid()
-        looks.append(Look(scale, maps.numpy(), x[0].contiguous()))
+        looks.append(Look(scale, maps.numpy()))
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()

@@ -8,9 +8,7 @@ from scipy import ndimage
 
 from handwriting.finder import CERTAIN, PAD
 from handwriting.forms import form_of
-from handwriting.judge import judged
 
-SEEN = 0.1  # how sure the finder has to be of a digit for a second look
 DOUBTFUL = 0.15  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
@@ -57,18 +55,16 @@ class Found:
         return np.stack([self.row - down, self.column - across, self.row + down, self.column + across], axis=1)
 
 
-def find_digits(picture, looks, judge, strokes=()):
+def find_digits(picture, looks, strokes=()):
     """The digits on a picture, in reading order: lines from top to bottom of (box, form, sure), left to right.
 
-    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it; judge: a judge.Judge; strokes: boxes
-    and forms of what is a digit also where the finder saw none. A box is (top, left, bottom, right) of the digit's ink
+    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it; strokes: boxes and forms of what is
+    a digit also where the finder saw none. A box is (top, left, bottom, right) of the digit's ink
     in pixels, a form a uint8 array [28, 28], ink bright on black, and sure the chance that it is a digit, from 0 to 1.
     The list is empty where there are no digits.
     """
     image = Image.fromarray(picture)
-    found = centres(picture.shape, looks)
-    found.sure = judged(judge, looks, found)
-    found = _of_one_pen(image, found[found.sure > DOUBTFUL])
+    found = _of_one_pen(image, _centres(picture.shape, looks))
     forms = {}  # by the place in `found`'s first order
     numbers = np.arange(len(found))
     while True:
@@ -95,12 +91,12 @@ def _covers(box, other):
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
-def centres(shape, looks):
+def _centres(shape, looks):
     """What stands out as a digit's centre at any scale, as Found."""
     parts = []
     for number, look in enumerate(looks):
         sure = look.maps[0]
-        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > SEEN))
+        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > DOUBTFUL))
         heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
         y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
         part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))

@@ -14,14 +14,13 @@ from scipy import ndimage
 
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
-from handwriting.judge import load_judge
 from handwriting.lines import find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of the median height of a line's digits: a wide digit, where all are as narrow as a 1
 TEMPERATURE = 0.5  # of the logits: undoes the default recipe's label smoothing
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
-TURNED_PART, TURNED_SIZE = 512, 24  # pixels: of what is tried, the side and its digits' size; it is never enlarged
+TURNED_PART, TURNED_SIZE = 320, 24  # pixels: of what is tried, the side and its digits' size; it is never enlarged
 TURNED_DIGITS = 8  # a page has at least so many digits to be turned
 TURNED_SURER = 1.3  # times as much certainty as upright has a page that is turned
 TURNED_UNSURE = 0.6  # mean certainty: a page that is read with more is not tried at other angles
@@ -102,11 +101,6 @@ def _finder():
     return load_finder()
 
 
-@functools.cache
-def _judge():
-    return load_judge()
-
-
 def read(picture, logits_of):
     """Read a picture, as a Reading.
 
@@ -139,7 +133,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    found = find_digits(part, look(_finder(), part, *DRAWN), _judge(), strokes)
+    found = find_digits(part, look(_finder(), part, *DRAWN), strokes)
     reading = Reading(_answered(found, logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
@@ -213,7 +207,7 @@ def _turned_back(box, shape, angle):
 
 
 def _read_upright(picture, logits_of):
-    return Reading(_answered(find_digits(picture, look(_finder(), picture), _judge()), logits_of))
+    return Reading(_answered(find_digits(picture, look(_finder(), picture)), logits_of))
 
 
 def _answered(found, logits_of):

@@ -90,11 +90,11 @@ class Writer:
             number = rng.choice(self.by_label[among])
         label = int(self.labels[number])
         if label == 1 and self.bare:
-            return label, bare_one(rng, max(7, height), self.width)
+            return label, bare_one(rng, max(4, height), self.width)
         if self.has["uneven"] and (label == 0 or rng.random() < 0.25) and rng.random() < 0.6:
             height *= rng.uniform(*SMALLER)
         gaps = 0.4 * self.has["breaks"], 0.7 * self.has["open"]
-        return label, written(rng, self.images[number], max(7, height), self.pen, *gaps)
+        return label, written(rng, self.images[number], max(4, height), self.pen, *gaps)
 
 
 def rows(writer, sheet):

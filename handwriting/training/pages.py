@@ -13,6 +13,7 @@ KINDS = {
     "scattered": 0.25,  # digits of several sizes, here and there, instead of rows
     "touching": 0.35,
     "huge": 0.12,  # digits so large that only parts of their strokes are near each other
+    "tiny": 0.15,  # digits too small to be found: from afar, a table's cell or a word looks like a large digit
     "breaks": 0.25,  # strokes with gaps
     "open": 0.2,  # a 0 that does not close
     "faint": 0.2,  # pencil, a dry pen
@@ -49,7 +50,7 @@ KINDS = {
     "binarised": 0.12,
     "small": 0.25,  # a picture of one digit or a few, which fill it
 }
-HEIGHTS, HUGE = (10, 48), (70, 240)  # of digits, in pixels
+HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
 
@@ -85,7 +86,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         has["table"] = False  # its grain would cover what stands on the sheet
     if letters is None:
         has |= dict.fromkeys(TEXT, False)
-    height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else HEIGHTS)))
+    height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else TINY if has["tiny"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
     if has["fonts"]:
         images, labels = layouts.typed_digits(rng, letters)
