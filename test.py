@@ -21,7 +21,7 @@ from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
 from support.predicting import predict
-from support.runs import is_run, last_epoch, newest_run, saved_epochs
+from support.runs import is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
 SMALL = CHECKPOINTS_DIR / "small"  # the trained network that comes with the program
@@ -58,7 +58,7 @@ def test_run(folder):
 
 def reading_model(run):
     """The myCNN of a run's last epoch, on the CPU: a photo's few digits are read before a GPU is ready."""
-    epoch, path = last_epoch(run)
+    epoch, path = list(saved_epochs(run).items())[-1]
     print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch + 1 < DEFAULT_EPOCHS:
         print(f"it has trained for less than {DEFAULT_EPOCHS} epochs: {shown(SMALL)} may read better", file=sys.stderr)

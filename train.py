@@ -4,7 +4,7 @@ The hyperparameters are the constants at the top of train.py: edit them and run 
 own, checkpoints/run-001, run-002, …, which `python test.py` tests. A run that was stopped is resumed.
 """
 
-from support.errors import ArgumentParser, UserError, one_line_errors
+from support.errors import ArgumentParser, one_line_errors
 
 if __name__ == "__main__":
     one_line_errors()  # before the imports, which take seconds
@@ -121,24 +121,24 @@ def main():
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
     with torch.device("meta"):  # the network's size, before there is any of it
-        devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE, PRECISION)
+        devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE)
     images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
     model = myCNN(DIM_HIDDEN)
+    seeds = torch.randint(2**62, (EPOCHS,)).tolist()  # one an epoch: a resumed run draws the same numbers
     device, precision = devices.trusted_device(model, images, labels, PRECISION)
     images, labels = images.to(device), labels.to(device)
     model.to(device, memory_format=devices.memory_format(device))
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=devices.has_fused_adam(device))
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     scheduler = make_scheduler(optimizer, EPOCHS * math.ceil(len(images) / BATCH_SIZE))
 
     with open_run(CHECKPOINTS_DIR, hyperparameters, precision, model, optimizer, scheduler) as run:
         epochs, where = f"{run.next_epoch} to {EPOCHS - 1}", f"{devices.device_name(device)} in {precision}"
         print(f"training epochs {epochs} on {where}, saved in {shown(run.folder)}", flush=True)
         for epoch in range(run.next_epoch, EPOCHS):
+            torch.manual_seed(seeds[epoch])
             loss, seconds = train_epoch(model, optimizer, scheduler, images, labels, precision, epoch)
-            if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
-                raise UserError(f"the parameters are not finite after epoch {epoch}: lower LEARNING_RATE in train.py")
             save_parameters(model, run.epoch_file(epoch))
             run.finish_epoch(loss, seconds)
             left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)

@@ -116,8 +116,7 @@ def steps_of_train(device, undone=None, trained=None):
     network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
     layout = torch.contiguous_format if undone == "channels_last" else devices.memory_format(device)
     model = network(train.DIM_HIDDEN).to(device, memory_format=layout).train()
-    fused = undone != "Adam fused" and devices.has_fused_adam(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=fused)
+    optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=undone != "Adam fused")
     if trained:
         load_trained(trained, model, optimizer)
     scheduler = train.make_scheduler(optimizer, 20 * STEPS_PER_EPOCH)

@@ -31,8 +31,6 @@ def best_precision(device):
     """torch.bfloat16 where the device is known to compute it in hardware, else torch.float32, which is faster then."""
     if device.type == "cpu":
         is_known = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    elif device.type == "xpu":
-        is_known = torch.xpu.get_device_properties(device).has_subgroup_matrix_multiply_accumulate
     else:
         is_known = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if is_known else torch.float32
@@ -55,30 +53,10 @@ def memory_format(device):
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
-def has_fused_adam(device):
-    """Whether PyTorch, from 2.6 on, has torch.optim.Adam(fused=True) for the device."""
-    return device.type in ("cpu", "cuda", "mps", "xpu")
-
-
-def random_state(device):
-    """The state of the random number generators that a training on the device draws from: a dict of uint8 tensors."""
-    state = {"cpu": torch.get_rng_state()}
-    return state if device.type == "cpu" else state | {device.type: torch.get_device_module(device).get_rng_state()}
-
-
-def set_random_state(device, state):
-    """Go on with the random numbers from what random_state gave on the same kind of device."""
-    torch.set_rng_state(state["cpu"])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(state[device.type])
-
-
 def device_name(device):
-    """The device in words, such as "CPU (AMD EPYC, 2 threads)" or "CUDA (NVIDIA H200)"."""
+    """The device in words, such as "CPU (AVX512, 2 threads)" or "CUDA (NVIDIA H200)"."""
     if device.type == "cpu":
-        cpuinfo = Path("/proc/cpuinfo")
-        model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-        return f"CPU ({model[1] if model else platform.machine()}, {torch.get_num_threads()} threads)"
+        return f"CPU ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
     module = torch.get_device_module(device)
     return device.type.upper() + (f" ({module.get_device_name(device)})" if hasattr(module, "get_device_name") else "")
 
@@ -123,23 +101,18 @@ def _logits_and_gradient(model, images, labels, device, precision):
     return logits.detach().float().cpu(), gradient.cpu()
 
 
-def check_memory(model, batch_size, precision):
-    """Raise UserError where a CPU is too small to train a myCNN: Linux kills a process that outgrows the memory.
-
-    model: it may be on the meta device, as it is too large to be made. precision: what train.py's PRECISION may be.
-    """
+def check_memory(model, batch_size):
+    """Raise UserError where a CPU has too little memory to train a myCNN, which may be on the meta device, unmade."""
     meminfo = Path("/proc/meminfo")
-    if best_device() != CPU or not meminfo.exists():
+    if best_device() != CPU or not meminfo.exists():  # only Linux kills a process, without a word
         return
-    parameters = 5 * 4 * sum(p.numel() for p in model.parameters())  # bytes, with gradients, Adam's moments and a copy
+    parameters = sum(p.numel() for p in model.parameters())
     outputs = 28 * 28 * len(model.conv1.bias) + 14 * 14 * len(model.conv2.bias) + 7 * 7 * len(model.conv3.bias)
-    need = parameters + 5 * precision_on(CPU, precision).itemsize * outputs * batch_size  # measured: a fifth more
+    need = 5 * 4 * (parameters + outputs * batch_size)  # bytes: with gradients, Adam's moments and copies
     free = 1024 * int(re.search(r"MemAvailable: *(\d+)", meminfo.read_text())[1])
     if need > free:
-        raise UserError(
-            f"training takes at least {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: "
-            "lower BATCH_SIZE or DIM_HIDDEN in train.py"
-        )
+        sizes = f"training takes about {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+        raise UserError(f"{sizes}: lower BATCH_SIZE or DIM_HIDDEN in train.py")
 
 
 def tune_cpu():

@@ -1,6 +1,5 @@
 """Files that are whole under their final name or not there at all, and small files read back."""
 
-import csv
 import json
 import os
 from contextlib import contextmanager, suppress
@@ -42,15 +41,6 @@ def write_csv(path, header, rows):
     lines = [",".join(map(str, row)) + "\n" for row in (header, *rows)]
     with atomic_write(path) as file:
         file.write("".join(lines).encode())
-
-
-def read_column(path, column):
-    """The numbers of a CSV file's column by its column "epoch", a dict from int to float; {} where it can't be read."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {int(row["epoch"]): float(row[column]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def read_json(path):

@@ -34,10 +34,8 @@ HYPERPARAMETERS = {
 
 
 def checked_hyperparameters(module):
-    """The hyperparameters among a module's names, as a dict; a UserError names one that is missing or not allowed."""
+    """The hyperparameters among a module's names, as a dict; a UserError names one that is not allowed."""
     for name, (is_allowed, words) in HYPERPARAMETERS.items():
-        if name not in module:
-            raise UserError(f"{name} is missing in train.py: it must be {words}")
         if not is_allowed(module[name]):
             raise UserError(f"{name} = {module[name]!r:.60} in train.py must be {words}")
     return {name: module[name] for name in HYPERPARAMETERS}

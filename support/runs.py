@@ -1,20 +1,17 @@
 """Run folders, checkpoints/run-001, run-002, …: which there are, and the one to train in."""
 
 import json
-import platform
 import re
 import shutil
 import sys
 import zipfile
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from support import device as devices
 from support.errors import UserError
-from support.files import atomic_write, read_column, read_json, shown, write_csv
+from support.files import atomic_write, read_json, shown, write_csv
 
 RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]+)\.npz")
 STATE, LOG = "training_state.pt", "training_log.csv"
@@ -64,26 +61,20 @@ def saved_epochs(folder):
     return epochs
 
 
-def last_epoch(folder):
-    """A run's last epoch and its parameter file; a UserError where there is none."""
-    return list(saved_epochs(folder).items())[-1]
-
-
 @contextmanager
 def open_run(checkpoints, hyperparameters, precision, model, optimizer, scheduler):
     """Give the Run to train in: the newest unfinished one with the same settings, or else a new one.
 
-    The state of a run that is resumed is loaded into model, optimizer, scheduler and the random number generators. A
-    line says of every other unfinished run why it is not resumed, and of one with the same settings that it is
-    complete. Only one program can have a run open. Raises UserError where the state can't be loaded or the disk has too
-    little room; a KeyboardInterrupt comes out saying what is saved.
+    The state of a run that is resumed is loaded into model, optimizer and scheduler. A line says of every other
+    unfinished run why it is not resumed, and of one with the same settings that it is complete. Only one program can
+    have a run open. Raises UserError where the state can't be loaded or the disk has too little room; a
+    KeyboardInterrupt comes out saying what is saved.
     """
     settings = {
         "hyperparameters": hyperparameters,
         "device": next(model.parameters()).device.type,
         "precision": str(precision).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "saved as": ".npz",  # an earlier version's runs, of .npy files, lack this
     }
     settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -147,8 +138,7 @@ class Run:
             self.state_file.unlink(missing_ok=True)
 
     def _save_state(self):
-        state = {name: part.state_dict() for name, part in self.training.items()}
-        state |= {"log": self.log, "random": devices.random_state(self.parameters[0].device)}
+        state = {"log": self.log} | {name: part.state_dict() for name, part in self.training.items()}
         with atomic_write(self.state_file) as file:
             try:
                 torch.save(state, file)
@@ -163,7 +153,6 @@ class Run:
             state = torch.load(self.state_file, map_location="cpu", weights_only=True)
             for name, part in self.training.items():
                 part.load_state_dict(state[name])
-            devices.set_random_state(self.parameters[0].device, state["random"])
             self.log = state["log"]
         except Exception as error:  # whatever a damaged file makes the libraries raise
             problem = f"{shown(self.state_file)} is damaged ({error})"
@@ -173,9 +162,9 @@ class Run:
 def _unfinished_run(checkpoints, settings):
     """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
     for folder in reversed(all_runs(checkpoints)):
-        its, epochs = read_json(folder / "settings.json"), len(read_column(folder / LOG, "loss"))
+        its, epochs = read_json(folder / "settings.json"), len(list(folder.glob("epoch_*")))
         total = its.get("hyperparameters", {}).get("EPOCHS", "?")
-        why = _differences(folder, its, settings)
+        why = _differences(its, settings) if its else "its settings.json can't be read"
         if (folder / STATE).exists():
             if not why and (lock := _locked(folder)):
                 return folder, lock
@@ -188,16 +177,9 @@ def _unfinished_run(checkpoints, settings):
     return None
 
 
-def _differences(folder, its, settings):
-    """Why a run's settings, `its`, don't allow to resume it with these, in words; "" where they are the same."""
-    if not its:
-        return "its settings.json can't be read"
-    if any(folder.glob("epoch_*.npy")):
-        return "its epochs are .npy files of an earlier version"
-    then, now = (
-        saved.get("hyperparameters", {}) | {name: saved.get(name) for name in ("device", "precision")}
-        for saved in (its, settings)
-    )
+def _differences(then, now):
+    """How a run's settings differ from those of now, in words; "" where they are the same."""
+    then, now = (settings | settings.get("hyperparameters", {}) | {"hyperparameters": ""} for settings in (then, now))
     return ", ".join(f"{name} was {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name])
 
 

@@ -1,7 +1,6 @@
 """An accelerator is trusted if it computes what the CPU computes. None is at hand: the meta device stands in for it."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,7 +45,6 @@ def test_a_device_that_rounds_as_its_precision_does_is_used(accelerator, test_di
 FAULTS = {
     "NaN": lambda logits, gradient: (logits * float("nan"), gradient),
     "logits of other digits": lambda logits, gradient: (logits.roll(1, 0), gradient),
-    "a NaN in the gradient": lambda logits, gradient: (logits, gradient / gradient.ne(gradient.max())),
     "no gradient": lambda logits, gradient: (logits, 0 * gradient),
     "the gradient of a sum": lambda logits, gradient: (logits, 64 * gradient),
 }
@@ -79,39 +77,17 @@ def test_where_a_device_has_too_little_memory_the_cpu_is_not_used_in_its_place(a
 def test_training_and_predicting_keep_all_tensors_on_the_device():
     images, labels = torch.zeros(100, 1, 28, 28, dtype=torch.uint8, device=META), torch.zeros(100).long().to(META)
     model = myCNN(SMALL).to(META)
-    optimizer = torch.optim.Adam(model.parameters(), fused=devices.has_fused_adam(META))
+    optimizer = torch.optim.Adam(model.parameters())
     scheduler = train.make_scheduler(optimizer, 10)
     assert train.train_step(model, optimizer, scheduler, images, labels, torch.float32).device == META
     assert predict(model, images).device == META
 
 
-@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
-def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch, kind):
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
-    for is_available, best in ((True, torch.device(kind)), (False, devices.CPU)):
+def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: META)
+    for is_available, best in ((True, META), (False, devices.CPU)):
         monkeypatch.setattr(torch.accelerator, "is_available", lambda is_available=is_available: is_available)
         assert devices.best_device() == best
-
-
-@pytest.mark.parametrize("has", [True, False])
-def test_bfloat16_is_used_where_the_hardware_has_it(monkeypatch, has):
-    properties = SimpleNamespace(has_subgroup_matrix_multiply_accumulate=has)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has or including_emulation)
-    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: properties)
-    for kind in ("cuda", "xpu"):
-        assert (devices.best_precision(torch.device(kind)) == torch.bfloat16) == has
-    assert devices.best_precision(torch.device("mps")) == torch.float32
-
-
-def test_random_numbers_go_on_from_the_state_of_their_device(monkeypatch):
-    states = [torch.tensor([1, 2, 3], dtype=torch.uint8)]
-    module = SimpleNamespace(get_rng_state=lambda: states[-1], set_rng_state=states.append)
-    monkeypatch.setattr(torch, "get_device_module", lambda device: {"mps": module}[device.type])
-    saved, drawn = devices.random_state(torch.device("mps")), torch.rand(3)
-    states.append(torch.zeros(3, dtype=torch.uint8))
-    devices.set_random_state(torch.device("mps"), saved)
-    assert states[-1].tolist() == [1, 2, 3]
-    assert torch.equal(torch.rand(3), drawn)
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux kills what outgrows the memory")
@@ -119,6 +95,6 @@ def test_what_the_cpus_memory_cannot_hold_is_refused_before_it_is_made(small_tra
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     for name, value in (("DIM_HIDDEN", [65_536] * 5), ("BATCH_SIZE", 60_000)):
         monkeypatch.setattr(train, name, value)
-        with pytest.raises(UserError, match="training takes at least .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
+        with pytest.raises(UserError, match="training takes about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
             train.main()
         monkeypatch.setattr(train, "DIM_HIDDEN", [1024, 1024, 512, 16, 16])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from PIL import Image
 
 import test
 import train
@@ -15,7 +15,6 @@ from Model import load_parameters, myCNN, save_parameters
 from support import device as devices
 from support import predicting, report
 from support.errors import UserError
-from support.files import read_column
 
 
 @pytest.fixture(scope="module")
@@ -62,29 +61,22 @@ def test_the_accuracy_is_correct_over_total_as_computed_digit_by_digit(tested, c
         f"epoch  1: {accuracies[1]:.4f} %",
         f"best accuracy: {accuracies[1]:.4f} % (epoch 1)",
     ]
-    assert list(read_column(tested / "accuracy.csv", "accuracy").values()) == pytest.approx(accuracies)
+    table = (tested / "accuracy.csv").read_text()
+    assert table == f"epoch,accuracy\n0,{accuracies[0]:.4f}\n1,{accuracies[1]:.4f}\n"
 
 
-@pytest.mark.parametrize("with_log", [True, False])
-def test_the_picture_of_a_run_shows_its_name_settings_curves_and_surest_mistakes(tested, monkeypatch, with_log):
-    if with_log:
-        (tested / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
-        (tested / "settings.json").write_text(
-            json.dumps({"hyperparameters": {"SEED": 3}, "device": "cpu", "precision": "float32"})
-        )
+def test_the_picture_of_a_run_shows_its_name_settings_curves_and_surest_mistakes(tested, monkeypatch):
+    (tested / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
+    (tested / "settings.json").write_text(json.dumps({"hyperparameters": {"SEED": 3}, "device": "cpu"}))
     figures = []
     savefig = report.Figure.savefig
     monkeypatch.setattr(report.Figure, "savefig", lambda figure, file: (figures.append(figure), savefig(figure, file)))
     test.main()
-    with Image.open(tested / "report.png") as image:
-        assert image.size == (1300, 1150)
-    [figure] = figures
-    texts = [text.get_text() for text in figure.findobj(Text)]
-    assert any("run-001" in text for text in texts)
-    assert any("SEED = 3" in text for text in texts) == with_log
-    assert any("best: " in text for text in texts)
-    curves = [line.get_ydata() for axes in figure.axes[:2] for line in axes.get_lines()]
-    assert any(np.array_equal(curve, [0.5, 0.25]) for curve in curves) == with_log
+    assert (tested / "report.png").exists()
+    texts = [text.get_text() for text in figures[0].findobj(Text)]
+    assert {"myCNN, run-001", "SEED = 3, cpu"} <= set(texts)
+    assert any(text.startswith("best: ") for text in texts)
+    assert any(np.array_equal(line.get_ydata(), [0.5, 0.25]) for line in figures[0].findobj(Line2D))
     titles = [text for text in texts if text[1:4] == " → "]
     assert len(titles) == 40
     assert all(title[0] != title[4] for title in titles)  # what it is, what was read
@@ -103,20 +95,6 @@ def test_bfloat16_gives_the_answers_of_float32(tested, test_digits, monkeypatch)
         answers[precision, close] = logits.argmax(1)
     assert not torch.equal(answers[torch.bfloat16, 0.0], answers[torch.float32, 1.0])
     assert torch.equal(answers[torch.bfloat16, 1.0], answers[torch.float32, 1.0])
-
-
-def test_the_newest_run_that_has_an_epoch_is_tested_and_named_or_the_one_that_is_asked_for(tested, capsys):
-    for number in (9, 10, 11):
-        folder = tested.parent / f"run-{number:03d}"
-        folder.mkdir()
-        if number < 11:
-            save_parameters(myCNN([2, 3, 4, 5, number]), folder / "epoch_00.npz")
-    assert test.main() == 0
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0].endswith("run-010")
-    assert "run-011 has no epoch yet: " in err
-    assert test.main([str(tested.parent / "run-009")]) == 0
-    assert capsys.readouterr().out.splitlines()[0].endswith("run-009")
 
 
 def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):

@@ -2,6 +2,7 @@ import io
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL
@@ -10,8 +11,7 @@ from tqdm import tqdm
 import train
 from Model import myCNN
 from support.errors import UserError
-from support.files import read_column
-from support.hyperparameters import HYPERPARAMETERS, checked_hyperparameters
+from support.hyperparameters import HYPERPARAMETERS
 from support.runs import epoch_files
 
 
@@ -28,30 +28,21 @@ def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch):
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("augment", [True, False])
-def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training, monkeypatch, capsys, augment):
-    for name, value in {"EPOCHS": 5, "AUGMENT": augment, "LEARNING_RATE": 0.003}.items():
+@pytest.mark.parametrize("changed", [{"AUGMENT": True}, {"AUGMENT": False, "SEED": 3}])
+def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training, monkeypatch, capsys, changed):
+    for name, value in (changed | {"EPOCHS": 5, "LEARNING_RATE": 0.003}).items():
         monkeypatch.setattr(train, name, value)
     train.main()
     folder = train.CHECKPOINTS_DIR / "run-001"
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["hyperparameters"] | {"DIM_HIDDEN": SMALL, "AUGMENT": augment} == settings["hyperparameters"]
-    assert settings["versions"]["torch"] == torch.__version__
-    losses, seconds = (read_column(folder / "training_log.csv", column) for column in ("loss", "seconds"))
-    assert list(losses) == list(seconds) == list(epoch_files(folder)) == [0, 1, 2, 3, 4]
+    assert settings["hyperparameters"] | {"DIM_HIDDEN": SMALL} | changed == settings["hyperparameters"]
+    epochs, losses, _ = np.loadtxt(folder / "training_log.csv", delimiter=",", skiprows=1, unpack=True)
+    assert list(epochs) == list(epoch_files(folder)) == [0, 1, 2, 3, 4]
     assert losses[4] < 0.9 * losses[0]
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("training epochs 0 to 4 on ")
     assert first.endswith("saved in " + str(folder))
     assert [line.split(":")[0] for line in lines] == [f"epoch  {epoch}" for epoch in range(5)]
-
-
-def test_two_runs_of_one_seed_are_equal_to_the_bit_and_of_two_seeds_not(small_training, monkeypatch):
-    for seed in (3, 3, 4):
-        monkeypatch.setattr(train, "SEED", seed)
-        train.main()
-    one, two, other = ((train.CHECKPOINTS_DIR / f"run-00{n}" / "epoch_01.npz").read_bytes() for n in (1, 2, 3))
-    assert one == two != other
 
 
 def test_without_a_bar_a_line_says_once_within_a_minute_how_long_all_epochs_take(small_training, monkeypatch, capsys):
@@ -82,17 +73,12 @@ def test_the_bar_tells_the_epoch_and_when_the_whole_run_will_end(small_training,
     ("name", "value"),
     [
         ("EPOCHS", 0),
-        ("EPOCHS", 2.5),
         ("EPOCHS", True),
         ("BATCH_SIZE", "64"),
         ("LEARNING_RATE", 0),
-        ("LEARNING_RATE", float("nan")),
         ("DIM_HIDDEN", [32, 128]),
         ("DIM_HIDDEN", [32, 128, 512, 1024, 0]),
-        ("DIM_HIDDEN", 32),
-        ("DIM_HIDDEN", list(range(10**6))),
         ("LR_SCHEDULE", "linear"),
-        ("AUGMENT", "yes"),
         ("AUGMENT", 1),
         ("LABEL_SMOOTHING", 1),
         ("PRECISION", "float16"),
@@ -107,12 +93,6 @@ def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_train
         train.main()
     assert len(str(refused.value)) < 200
     assert not train.CHECKPOINTS_DIR.exists()
-
-
-def test_a_hyperparameter_commented_out_is_named():
-    for name in HYPERPARAMETERS:
-        with pytest.raises(UserError, match=f"{name} is missing in train.py: it must be "):
-            checked_hyperparameters({other: value for other, value in vars(train).items() if other != name})
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 20, 1000])

@@ -124,9 +124,7 @@ def learn():
         finder.load_state_dict(load_weights(WEIGHTS))
     else:
         nn.init.constant_(finder.head[-1].bias[:1], -4)  # centres are rare
-    optimizer = torch.optim.AdamW(
-        finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=devices.has_fused_adam(device)
-    )
+    optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
     state_file, step = WEIGHTS.with_suffix(".pt"), 0
     if state_file.exists():
