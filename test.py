@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from handwriting.page import serve
 from handwriting.results import read_images
 from Model import load_parameters
 from support import device as devices
@@ -80,12 +81,9 @@ def main(arguments=()):
     if not (images or options.draw):
         return test_run(run)
     model = reading_model(run)
-    logits_of = partial(predict, model)
     if options.draw:
-        from handwriting.page import serve  # here, because nothing else needs Flask
-
-        return serve(model, logits_of)
-    return read_images(images, logits_of, Path.cwd() if run.resolve() == SMALL.resolve() else run)
+        return serve(model, partial(predict, model))
+    return read_images(images, partial(predict, model), Path.cwd() if run.resolve() == SMALL.resolve() else run)
 
 
 if __name__ == "__main__":

@@ -240,22 +240,16 @@ def main():
         EXAMPLES: ({}, EXAMPLES),
     } | {f"without: {change}": (REPORT_RECIPE, change) for change in changes}
     times = defaultdict(list)
-    limit = floor(device, precision)  # and again at the end: the machine may be busy with something else
-    bar = tqdm(total=len(ways) + 1, disable=None, leave=False)
-    with bar, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         trained = Path(folder) / "trained.pt"
-        bar.set_description(f"{TRAINED:,} steps")
         with SPAWN.Pool(1) as pool:
             pool.apply(save_trained, (trained,))
-        bar.update()
         report = Worker({}, REPORT, trained)
-        for way, (settings, undone) in ways.items():
-            bar.set_description(way)
+        for way, (settings, undone) in tqdm(ways.items(), disable=None, leave=False):
             worker = Worker(settings, undone, None if way == QUICK else trained)
             for name, one in ((REPORT, report), (way, worker)) * ROUNDS:
                 times[name].append(one.steps(STEPS) / STEPS)
             worker.connection.send(0)
-            bar.update()
         report.connection.send(0)
 
     print("| batch 64 | ms a step | s an epoch | times as fast |")
@@ -264,7 +258,7 @@ def main():
         step = statistics.median(seconds)
         ratio = statistics.median(times[REPORT]) / step
         print(f"| {way} | {step * 1e3:.1f} | {step * STEPS_PER_EPOCH:.1f} | {ratio:.2f} |")
-    least, words = min(limit, floor(device, precision))
+    least, words = floor(device, precision)
     print(f"| the machine's limit: {words} | {least * 1e3:.1f} | {least * STEPS_PER_EPOCH:.1f} | |")
 
 

@@ -101,7 +101,6 @@ class Run:
     def __init__(self, folder, settings, training):
         self.folder, self.settings, self.training = folder, settings, training
         self.epochs, self.state_file = settings["hyperparameters"]["EPOCHS"], folder / STATE
-        self.parameters = list(training["model"].parameters())
         self.log = []  # of each epoch: mean loss, seconds
 
     @property
@@ -117,7 +116,7 @@ class Run:
         """Load the training state, or of a new run save the settings and the first state. Checks the disk's room."""
         if not is_new:
             self._load_state()
-        size = 4 * sum(p.numel() for p in self.parameters)  # bytes: of an epoch; a state has three times as many
+        size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
         need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
         if need > free:
             room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free"
