@@ -25,8 +25,8 @@ from support.mnist import read_mnist
 from support.runs import open_run
 
 # Hyperparameters. The values are the report's, except where the comment says otherwise.
-EPOCHS = 20
-BATCH_SIZE = 64
+EPOCHS = 20  # how many times all 60,000 digits are seen
+BATCH_SIZE = 64  # digits in a training step
 LEARNING_RATE = 0.001  # of Adam; the peak of the schedule
 DIM_HIDDEN = [32, 128, 512, 1024, 256]  # widths of conv1, conv2, conv3, fc1, fc2
 LR_SCHEDULE = "cosine"  # a short warm-up, then down to zero; the report's: "constant"
