@@ -1,7 +1,6 @@
 """report.png of a run: accuracy and loss by epoch, the confusion matrix, the misread digits."""
 
 import textwrap
-import warnings
 
 import numpy as np
 from matplotlib.figure import Figure  # without pyplot: quicker to import, and it needs no screen
@@ -35,8 +34,7 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     _draw_confusion(axes["confusion"], labels, probabilities.argmax(1), best)
     _draw_misread(axes["misread"], images, labels, probabilities, best)
     path = folder / "report.png"
-    with atomic_write(path) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box for a letter that its font lacks
+    with atomic_write(path) as file:
         figure.savefig(file)
     return path
 

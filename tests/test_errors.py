@@ -51,12 +51,6 @@ def test_what_a_user_can_mend_is_one_line_and_an_exit_code(tmp_path, last_line, 
     assert err.count("\n") == (line != "")
 
 
-def test_a_defect_of_the_program_keeps_its_traceback(tmp_path):
-    process = start(tmp_path, "[][0]")
-    assert process.communicate()[1].endswith("IndexError: list index out of range\n")
-    assert process.returncode == 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_end_a_script_in_one_line(tmp_path, number, code):

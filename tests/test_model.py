@@ -59,15 +59,6 @@ def test_pooling_before_relu_gives_what_the_lab_report_computes(test_digits):
     assert torch.equal(model(digits), x)
 
 
-def test_gradients_reach_every_parameter(training_digits):
-    images, labels = training_digits
-    model = myCNN(SMALL)
-    torch.nn.functional.cross_entropy(model(images[:64].float() / 255), labels[:64]).backward()
-    for name, parameter in model.named_parameters():
-        # A bias before BatchNorm has no effect: BatchNorm subtracts it again.
-        assert name in ("conv1.bias", "conv2.bias", "conv3.bias") or parameter.grad.abs().max() > 1e-6, name
-
-
 def test_parameters_come_back_bit_for_bit_and_ready_to_predict(saved):
     model, path = saved
     back = load_parameters(path)

@@ -30,7 +30,6 @@ def variants(seven):
     chalk = clear.copy()
     chalk.paste((255, 255, 255), (0, 0, *seven.size))
     chalk.putalpha(clear.getchannel("A"))
-    few_levels = 400 + np.asarray(seven).astype(np.uint16) * 2
     return [
         *((f"7.{suffix}", seven, {}) for suffix in ("png", "jpg", "bmp", "webp", "gif", "tif")),
         *([("7.avif", seven, {})] if "AVIF" in photo.FORMATS else []),
@@ -41,16 +40,12 @@ def variants(seven):
             {},
         ),
         ("palette.png", seven.convert("P"), {}),
-        ("two.png", seven.convert("1"), {}),
         ("cmyk.jpg", seven.convert("CMYK"), {}),
         ("sixteen.png", Image.fromarray(np.asarray(seven).astype(np.uint16) * 257), {}),
-        ("few-levels.png", Image.fromarray(few_levels), {}),
         ("float.tif", Image.fromarray(np.asarray(seven).astype(np.float32) / 255), {}),
-        ("opaque.png", seven.convert("RGBA"), {}),
         ("ink-on-nothing.png", clear, {}),
         ("chalk-on-nothing.png", chalk, {}),
         ("turned.jpg", seven.transpose(Image.Transpose.ROTATE_90), {"exif": turned}),
-        ("small.png", seven.resize((14, 14)), {}),
         ("tiny.png", seven.resize((8, 8), Image.Resampling.BOX), {}),
         ("large.png", seven.resize((6000, 6000)), {}),
     ]
@@ -77,21 +72,6 @@ def test_a_heic_picture_is_read_and_without_pi_heif_a_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with pytest.raises(UserError, match=r"two.heic .*pip install pi_heif"):
         load_photo(heic, "two.heic")
-
-
-def test_numbers_that_are_none_in_a_float_picture_do_no_harm(seven, tmp_path):
-    values = np.asarray(seven, dtype=np.float32) / 255
-    values[:5], values[5:9], values[9:12] = np.nan, np.inf, -np.inf
-    Image.fromarray(values).save(tmp_path / "7.tif")
-    picture = load_photo(tmp_path / "7.tif", "7.tif")
-    assert np.abs(picture[20:, :, 0].astype(int) - np.asarray(seven)[20:]).max() <= 1
-
-
-def test_a_picture_is_read_from_an_open_file_as_from_a_path(seven, tmp_path):
-    for suffix in ("png", "jpg", "tif", "pdf"):
-        seven.save(tmp_path / f"7.{suffix}")
-        upload = io.BytesIO((tmp_path / f"7.{suffix}").read_bytes())
-        assert np.array_equal(load_photo(upload, "upload"), load_photo(tmp_path / f"7.{suffix}", "7"))
 
 
 @pytest.mark.parametrize("suffix", ["tif", "pdf"])
@@ -130,23 +110,6 @@ def test_a_box_is_told_in_the_pixels_that_a_viewer_shows(seven, tmp_path):
     assert page.given((-5, 100, 800, 1200)) == (0, 200, 1600, 2400)
 
 
-def encrypted():
-    """A PDF with a password, as far as a reader looks that does not have it."""
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 100]>>",
-        b"<</Filter/Standard/V 1/R 2/P -4/O<%b>/U<%b>>>" % (b"00" * 32, b"11" * 32),
-    ]
-    file, starts = b"%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        starts.append(len(file))
-        file += b"%d 0 obj%bendobj\n" % (number, content)
-    table = b"".join(b"%010d 00000 n \n" % start for start in starts)
-    trailer = b"trailer<</Size 5/Root 1 0 R/Encrypt 4 0 R/ID[<00><00>]>>\nstartxref\n%d\n%%%%EOF" % len(file)
-    return file + b"xref\n0 5\n0000000000 65535 f \n" + table + trailer
-
-
 def test_what_is_no_readable_image_is_refused_in_a_line_that_names_it(seven, tmp_path, capfd, recwarn):
     (tmp_path / "text.png").write_text("7")
     seven.save(tmp_path / "whole.png")
@@ -154,35 +117,24 @@ def test_what_is_no_readable_image_is_refused_in_a_line_that_names_it(seven, tmp
     Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
     Image.new("1", (8000, 8000)).save(tmp_path / "bomb.pdf", resolution=8000)
     seven.resize((7, 7)).save(tmp_path / "dot.png")
-    (tmp_path / "encrypted.pdf").write_bytes(encrypted())
-    (tmp_path / "cut.pdf").write_bytes(encrypted()[:100])
+    seven.save(tmp_path / "whole.pdf")
+    (tmp_path / "cut.pdf").write_bytes((tmp_path / "whole.pdf").read_bytes()[:500])
     for compression in ("group4", "tiff_lzw", "jpeg"):  # libtiff goes on after damage in the first, and says so
         seven.convert("1" if compression == "group4" else "L").save(tmp_path / "whole.tif", compression=compression)
         whole = (tmp_path / "whole.tif").read_bytes()
         middle = len(whole) // 3
         (tmp_path / f"{compression}.tif").write_bytes(whole[:middle] + b"\xff" * 60 + whole[middle + 60 :])
         (tmp_path / f"cut_{compression}.tif").write_bytes(whole[: len(whole) // 2])
-    tags = [struct.pack("<HHI", 262, 3, count) for count in (1, 2**28)]  # what black is: Pillow warns, and guesses
-    (tmp_path / "tag.tif").write_bytes(whole.replace(*tags))
     (tmp_path / "empty.jpg").touch()
-    reasons = {"missing.png": "is not there", "encrypted.pdf": "is encrypted", "bomb.png": "50 megapixels"}
+    reasons = {"missing.png": "is not there", "bomb.png": "50 megapixels"}
     reasons |= {"bomb.pdf": "50 megapixels", "dot.png": "8 × 8", "text.png": "not a picture of a known format"}
-    names = {file.name for file in tmp_path.iterdir()} - {"whole.png", "whole.tif"}
+    names = {file.name for file in tmp_path.iterdir()} - {"whole.png", "whole.tif", "whole.pdf"}
     for name in names | reasons.keys():
         with pytest.raises(UserError, match=f"^{name} .*{reasons.get(name, '')}") as refused:
             load_photo(tmp_path / name, name)
         assert "\n" not in str(refused.value)
     assert capfd.readouterr().err == ""
     assert not recwarn.list
-
-
-def scans(seven, number):
-    """A JPEG of the 7 whose last scan is repeated."""
-    file = io.BytesIO()
-    seven.save(file, "JPEG", progressive=True)
-    start = file.getvalue().rindex(b"\xff\xda")
-    once = file.getvalue().count(b"\xff\xda")
-    return file.getvalue()[:start] + file.getvalue()[start:-2] * (number - once + 1) + b"\xff\xd9"
 
 
 def chunks(seven, number):
@@ -193,18 +145,13 @@ def chunks(seven, number):
     return file.getvalue()[:33] + chunk * (number - 1) + file.getvalue()[33:]
 
 
-@pytest.mark.parametrize("made", [scans, chunks])
-def test_a_file_of_very_many_parts_is_refused_before_it_is_decoded(seven, tmp_path, made):
-    (tmp_path / "most").write_bytes(made(seven, 100))
-    (tmp_path / "more").write_bytes(made(seven, 101))
-    assert load_photo(tmp_path / "most", "most").shape == (140, 140, 3)
-    for source in (tmp_path / "more", io.BytesIO(made(seven, 101))):
-        with pytest.raises(UserError, match="more than 100 parts"):
-            load_photo(source, "more")
+def test_a_file_of_very_many_parts_is_refused_before_it_is_decoded(seven):
+    assert load_photo(io.BytesIO(chunks(seven, 100)), "most").shape == (140, 140, 3)
+    with pytest.raises(UserError, match="more than 100 parts"):
+        load_photo(io.BytesIO(chunks(seven, 101)), "more")
 
 
-@pytest.mark.parametrize("format", ["EPS", "PCX", "TGA", "ICO", "PPM"])
-def test_other_formats_are_refused_whatever_their_name(seven, tmp_path, format):
-    seven.save(tmp_path / "photo.jpg", format=format)
+def test_other_formats_are_refused_whatever_their_name(seven, tmp_path):
+    seven.save(tmp_path / "photo.jpg", format="EPS")  # a program, which an interpreter would run
     with pytest.raises(UserError, match="not a picture of a known format"):
         load_photo(tmp_path / "photo.jpg", "photo.jpg")

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from handwriting import own_digits, read_picture, results
-from handwriting.photo import Page
 from handwriting.reader import Digit, Line, Reading
 from handwriting.results import find_files, read_images
 from support.errors import UserError
@@ -81,12 +80,6 @@ def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_picture_as_it_w
     assert list(rows[6].values()) == [*place, "0", "0.4800", "6", "0.4100", "200.0", "2.0", "276.0", "80.0", "90"]
 
 
-def test_of_a_line_of_many_unsure_digits_three_are_told(capsys):
-    line = Line([Digit((0, 20 * k, 20, 20 * k + 10), None, UNSURE) for k in range(22)])
-    results._print_reading("page", Page(None, None), Reading([line]))
-    assert re.search(r": 0{22}   unsure: the 1st, .*; the 2nd, .*; the 3rd, .*; and 19 more$", capsys.readouterr().out)
-
-
 def test_folders_and_patterns_give_the_images_in_them_in_natural_order(photos, monkeypatch):
     inside = photos / "more"
     (inside / ".hidden").mkdir(parents=True)
@@ -131,32 +124,11 @@ def test_a_frame_and_the_answer_stand_at_every_digit_and_can_be_seen_on_dark_pho
         assert np.mean([pixels > 240 for pixels in around]) > 0.3
 
 
-def test_five_hundred_images_are_drawn_as_the_first_twenty_and_the_picture_says_so(
-    photos, always_three, tmp_path, monkeypatch
-):
-    drawn = []
-    monkeypatch.setattr(results, "draw_own_digits", lambda path, read, pictures: drawn.append((len(read), pictures)))
-    read_images([photos / "0.png"] * 500, None, tmp_path)
-    assert drawn == [(20, 500)]
-
-
 @pytest.mark.parametrize("name", ["$1$.png", "two $ signs $.png", "照片.png", "a" * 200 + ".png", "\udcff.png"])
 def test_any_name_of_a_file_is_printed_and_drawn(photos, always_three, tmp_path, name):
     (tmp_path / "0.png").rename(tmp_path / name)
     assert read_images([tmp_path / name], None, tmp_path) == 0
     assert (tmp_path / "own_digits.png").exists()
-
-
-def test_two_hundred_digits_on_a_page_are_drawn_large_enough_to_be_read(tmp_path):
-    boxes = [
-        (40 * row + 5, 40 * column + 5, 40 * row + 30, 40 * column + 25) for row in range(10) for column in range(20)
-    ]
-    digits = [Digit(box, np.zeros((28, 28), np.uint8), SURE) for box in boxes]
-    picture = np.full((420, 820, 3), 255, np.uint8)
-    own_digits.draw_own_digits(tmp_path / "page.png", [("page", picture, Reading([Line(digits)]))], 1)
-    with Image.open(tmp_path / "page.png") as image:
-        assert image.width == own_digits.WIDTH
-        assert image.height > 420 * 1.5 + 88 * 200 / 20
 
 
 def test_the_readmes_python_runs_as_it_stands(photos, monkeypatch, capsys):

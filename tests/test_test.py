@@ -49,12 +49,9 @@ def test_the_accuracy_is_correct_over_total_as_computed_digit_by_digit(tested, c
     assert lines[0].startswith("predicting ...")
     accuracies = []
     for epoch in (0, 1):
-        model = load_parameters(tested / f"epoch_{epoch:02d}.npz").eval()
-        correct = 0
-        for image, label in zip(test_digits[0][:1000].numpy(), test_digits[1][:1000].tolist(), strict=True):
-            logits = model(torch.tensor(image[None] / np.float32(255)))
-            correct += int(logits.detach().numpy()[0].argmax() == label)
-        accuracies.append(correct / 1000 * 100)
+        model = load_parameters(tested / f"epoch_{epoch:02d}.npz")
+        answers = [model(image[None] / 255).argmax() for image in test_digits[0][:1000]]
+        accuracies.append(sum(map(torch.eq, answers, test_digits[1])).item() / 1000 * 100)
     assert accuracies[1] > 70 > 30 > accuracies[0]
     assert lines[1:4] == [
         f"epoch  0: {accuracies[0]:.4f} %",
