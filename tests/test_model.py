@@ -33,20 +33,8 @@ def refuse(path, load=load_weights):
     assert "\n" not in str(refused.value)
 
 
-def test_the_network_has_the_lab_reports_layers_and_26585098_parameters():
-    model = myCNN()
-    assert sum(p.numel() for p in model.parameters()) == 26_585_098
-    assert {name: tuple(p.shape) for name, p in model.named_parameters() if name.endswith("weight")} == {
-        "conv1.weight": (32, 1, 3, 3),
-        "bn1.weight": (32,),
-        "conv2.weight": (128, 32, 3, 3),
-        "bn2.weight": (128,),
-        "conv3.weight": (512, 128, 3, 3),
-        "bn3.weight": (512,),
-        "fc1.weight": (1024, 512 * 7 * 7),
-        "fc2.weight": (256, 1024),
-        "fc3.weight": (10, 256),
-    }
+def test_the_network_has_the_lab_reports_26585098_parameters():
+    assert sum(p.numel() for p in myCNN().parameters()) == 26_585_098
 
 
 def test_pooling_before_relu_gives_what_the_lab_report_computes(test_digits):
@@ -59,7 +47,7 @@ def test_pooling_before_relu_gives_what_the_lab_report_computes(test_digits):
     assert torch.equal(model(digits), x)
 
 
-def test_parameters_come_back_bit_for_bit_and_ready_to_predict(saved):
+def test_parameters_come_back_bit_for_bit_and_ready_to_predict_and_numpy_alone_reads_them(saved):
     model, path = saved
     back = load_parameters(path)
     assert not back.training
@@ -67,12 +55,7 @@ def test_parameters_come_back_bit_for_bit_and_ready_to_predict(saved):
     for name, tensor in model.state_dict().items():
         assert back.state_dict()[name].dtype == tensor.dtype
         assert torch.equal(back.state_dict()[name], tensor), name
-
-
-def test_numpy_alone_reads_a_parameter_file(saved):
-    model, path = saved
-    assert np.array_equal(np.load(path)["fc1.weight"], model.fc1.weight.detach().numpy())
-    assert np.load(path)["bn1.num_batches_tracked"] == 7
+        assert np.array_equal(np.load(path)[name], tensor), name
 
 
 def test_a_save_that_fails_leaves_the_earlier_file_and_no_other(saved, monkeypatch):

@@ -34,12 +34,6 @@ def variants(seven):
         *((f"7.{suffix}", seven, {}) for suffix in ("png", "jpg", "bmp", "webp", "gif", "tif")),
         *([("7.avif", seven, {})] if "AVIF" in photo.FORMATS else []),
         ("7.pdf", seven, {}),
-        (
-            "colour.png",
-            Image.merge("RGB", [Image.eval(seven, lambda v, k=k: 255 - (255 - v) // k) for k in (1, 2, 3)]),
-            {},
-        ),
-        ("palette.png", seven.convert("P"), {}),
         ("cmyk.jpg", seven.convert("CMYK"), {}),
         ("sixteen.png", Image.fromarray(np.asarray(seven).astype(np.uint16) * 257), {}),
         ("float.tif", Image.fromarray(np.asarray(seven).astype(np.float32) / 255), {}),
