@@ -3,15 +3,19 @@
 import base64
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from strokes import strokes_of
 
-from handwriting.answers import DATA, activations, layers
-from Model import myCNN
+import train
+from handwriting.answers import DATA, activations, layers, read_strokes
+from Model import load_parameters, myCNN
+from support.predicting import predict
 
 
 @pytest.mark.parametrize("widths", [(32, 128, 512, 1024, 256), (4, 20, 3, 5000, 7)])
@@ -41,3 +45,12 @@ def test_the_pictures_of_each_layer_are_what_the_network_computes(test_digits, w
         shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(p.removeprefix(DATA))))) for p in step["pictures"]]
         np.testing.assert_allclose(np.stack(shown), maps[order].numpy() * 255 / maps.max().item(), atol=0.51)
         assert step["size"].startswith(f"{min(16, len(maps))} of {len(maps)} maps of {maps.shape[1]}×")
+
+
+def test_49_of_50_digits_drawn_as_strokes_are_read_right(test_digits):
+    logits_of = partial(predict, load_parameters(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz"))
+    right = 0
+    for digit, label in zip(test_digits[0][:50, 0].numpy(), test_digits[1].tolist(), strict=False):
+        strokes = [[(220 + 13 * x, 120 + 13 * y) for x, y in stroke] for stroke in strokes_of(digit)]
+        right += [line["text"] for line in read_strokes(strokes, logits_of)["lines"]] == [str(label)]
+    assert right >= 49
