@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 DOCS = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 860  # pixels
+WIDTH, HEIGHT = 1280, 1440  # pixels
 CHOSEN = 1  # of the digits, the one whose layers are shown
 LEFT, TOP = 0.08, 0.3  # of the first digit, as shares of the sheet's width
 SIZE, STEP = 0.1, 0.185  # the same: a digit's width, and the way from one to the next
@@ -23,8 +23,8 @@ STROKES = [
     [(0, 0.05), (0.5, 0.04), (1, 0), (1, 0.03), (0.55, 0.75), (0.4, 1.4)],
     [(0.02, 0.35), (0.1, 0), (0.85, -0.1), (1, 0.45), (0.45, 1), (0, 1.36), (0.02, 1.39), (0.5, 1.36), (1.05, 1.4)],
     [(0.55, 0), (0.5, 0.7), (0.42, 1.4)],
-    [(0.5, 0), (0.1, 0), (-0.1, 0.7), (0.1, 1.4), (0.75, 1.45), (1.05, 0.7), (0.85, 0.05), (0.45, -0.02), (0.4, 0.02)],
-    [(0.95, 0.3), (0.8, -0.05), (0.1, -0.1), (0, 0.7), (0.75, 0.75), (0.95, 0.2), (0.98, 0.22), (0.8, 0.9), (0.7, 1.4)],
+    [(0.5, 0), (0, 0), (-0.1, 0.7), (0, 1.45), (0.9, 1.45), (1, 0.7), (0.9, 0), (0.5, 0)],
+    [(0.9, 0.2), (0.7, -0.1), (0, -0.1), (0, 0.75), (0.75, 0.75), (0.9, 0.3), (0.95, 0), (0.95, 0.05), (0.8, 1.4)],
 ]
 
 
