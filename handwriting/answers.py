@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from handwriting.photo import load_photo
@@ -15,10 +16,9 @@ from support.errors import UserError
 SHEET, PEN = (800, 600), 28  # of the page's sheet, in its own units, as in page.html
 DRAWN = 0.65  # pixels a unit: gives the pen the width that read_drawing expects
 SMOOTH = 3  # times as large a drawing is painted, and then made smaller, for smooth edges
-MAX_POINTS = 20_000  # of a drawing: half a second to paint
-MIN_PART = 8  # pixels: the sides of the smallest picture that can be read
-MAX_MAPS, MAX_UNITS = 16, 4096  # shown of a convolution, and of a linear layer
-PALETTE = [round(255 * (i / 255) ** power) for i in range(256) for power in (1.4, 0.9, 0.6)]  # black, blue, white
+MIN_SIDE = 8  # pixels: of what can be read
+MAX_MAPS = 16  # shown of a convolution
+STRIP = 16  # times as wide as high is the picture of a linear layer
 DATA = "data:image/png;base64,"
 DOES = {
     "form": "The digit's ink, in the form of MNIST's digits: all that the network gets.",
@@ -43,10 +43,10 @@ def read_file(file, part, logits_of):
     try:
         shares = np.clip([float(share) for share in part.split(",")], 0, 1)
         left, top, right, bottom = (int(side * share) for side, share in zip((width, height) * 2, shares, strict=True))
+        if min(right - left, bottom - top) < MIN_SIDE:
+            raise ValueError
     except ValueError:
-        raise UserError("A part is left,top,right,bottom, each from 0 to 1") from None
-    if min(right - left, bottom - top) < MIN_PART:
-        raise UserError("This part is too small: drag a larger frame")
+        raise UserError("This part is too small: drag a larger frame") from None
     reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), logits_of)
     return _answer(reading, width, height, left, top)
 
@@ -76,18 +76,14 @@ def painted(strokes):
     """A drawing as read_drawing takes it, uint8 [390, 520, 3], black on white.
 
     strokes: a list of lists of points [x, y], in the sheet's units. They come in place of the canvas's pixels, which
-    some browsers keep from a page. Raises UserError where they are none, or too many.
+    some browsers keep from a page. Raises UserError where they are none.
     """
     scale = DRAWN * SMOOTH
     image = Image.new("L", [round(side * scale) for side in SHEET], "white")
     pen, radius = ImageDraw.Draw(image), PEN * scale / 2
     try:
-        if sum(map(len, strokes)) > MAX_POINTS:
-            raise UserError("This drawing has too many strokes: clear the sheet")
         for stroke in strokes:
-            points = np.clip(np.array(stroke, np.float32).reshape(-1, 2), -PEN, max(SHEET) + PEN) * scale
-            if not np.isfinite(points).all():
-                raise ValueError
+            points = np.nan_to_num(np.array(stroke, np.float32).reshape(-1, 2)).clip(-PEN, max(SHEET) + PEN) * scale
             pen.line(points.ravel().tolist(), "black", round(2 * radius))
             for x, y in points.tolist():
                 pen.ellipse((x - radius, y - radius, x + radius, y + radius), "black")
@@ -96,24 +92,18 @@ def painted(strokes):
     return np.array(image.reduce(SMOOTH).convert("RGB"))
 
 
+@torch.inference_mode()
 def activations(model, form):
     """What each layer of a myCNN, in eval mode, makes of a form, uint8 [28, 28], after ReLU and before max pooling.
 
     A dict from "conv1", "conv2", "conv3", "fc1" and "fc2" to float tensors [maps, side, side] or [units].
     """
-    parts = {"conv1": model.bn1, "conv2": model.bn2, "conv3": model.bn3, "fc1": model.fc1, "fc2": model.fc2}
-    found = {}
-    hooks = [
-        part.register_forward_hook(lambda _, __, output, name=name: found.update({name: output[0].relu()}))
-        for name, part in parts.items()
-    ]
-    try:
-        with torch.inference_mode():
-            model(torch.tensor(form)[None, None] / 255)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    conv1 = model.bn1(model.conv1(torch.tensor(form)[None, None] / 255)).relu()
+    conv2 = model.bn2(model.conv2(F.max_pool2d(conv1, 2))).relu()
+    conv3 = model.bn3(model.conv3(F.max_pool2d(conv2, 2))).relu()
+    fc1 = model.fc1(conv3.flatten(1)).relu()
+    fc2 = model.fc2(fc1).relu()
+    return {"conv1": conv1[0], "conv2": conv2[0], "conv3": conv3[0], "fc1": fc1[0], "fc2": fc2[0]}
 
 
 def layers(model, form):
@@ -121,45 +111,31 @@ def layers(model, form):
 
     form: the picture in an answer of read_file. Returns for each step a dict: its "name", its "size", what it "does",
     both in words, and its "pictures", data: addresses of PNG files. Their pixels are the activations, one scale a
-    layer: 255 is the largest. Of maps and units those with the highest mean are shown, maps sorted by it. Raises
-    UserError where the form is none.
+    layer: 255 is the largest. Of maps those with the highest mean are shown, the highest first; units are wrapped into
+    a strip. Raises UserError where the form is none.
     """
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(form.removeprefix(DATA))), formats=["PNG"])
-        if image.size != (28, 28) or image.mode != "L":
-            raise ValueError
-        digit = np.array(image)
+        digit = np.array(Image.open(io.BytesIO(base64.b64decode(form.removeprefix(DATA))), formats=["PNG"]))
     except (ValueError, OSError):
         raise UserError("This is no form of a digit") from None
     steps = [{"name": "Form", "size": "28×28 pixels", "does": DOES["form"], "pictures": [form]}]
     for name, found in activations(model, digit).items():
-        is_maps, most = found.ndim == 3, MAX_MAPS if found.ndim == 3 else MAX_UNITS
-        shown = found.reshape(len(found), -1).mean(1).topk(min(len(found), most)).indices
-        count = f"{len(shown)} of {len(found)}" if len(shown) < len(found) else len(found)
         largest = max(found.max().item(), 1e-9)
-        size = (
-            f"{count} maps of {found.shape[1]}×{found.shape[2]}, the highest mean first"
-            if is_maps
-            else f"{count} units"
-        )
-        values = (found[shown if is_maps else shown.sort().values] * 255 / largest).round().byte().numpy()
-        pictures = [_png(grey, PALETTE) for grey in (values if is_maps else [_strip(values)])]
-        steps.append(
-            {"name": name, "size": size, "does": f"{DOES[name]} White is {largest:.1f}.", "pictures": pictures}
-        )
+        values = (found * 255 / largest).round().byte().numpy()
+        if found.ndim == 3:
+            shown = values[found.mean((1, 2)).argsort(descending=True)[:MAX_MAPS].numpy()]
+            size = f"{len(shown)} of {len(found)} maps of {found.shape[1]}×{found.shape[2]}, the highest mean first"
+        else:
+            width = math.ceil(math.sqrt(STRIP * len(values)))
+            shown = np.pad(values, (0, -len(values) % width)).reshape(1, -1, width)
+            size = f"{len(values)} units"
+        does = f"{DOES[name]} White is {largest:.1f}."
+        steps.append({"name": name, "size": size, "does": does, "pictures": [_png(grey) for grey in shown]})
     return steps
 
 
-def _strip(values):
-    """uint8 [N] as a picture about 16 times as wide as it is high, filled up with zeros."""
-    width = math.ceil(math.sqrt(16 * len(values)))
-    return np.pad(values, (0, -len(values) % width)).reshape(-1, width)
-
-
-def _png(grey, palette=None):
-    """A picture, uint8 [height, width], as a data: address; a palette gives its values other colours."""
-    image, file = Image.fromarray(grey), io.BytesIO()
-    if palette:
-        image.putpalette(palette)
-    image.save(file, "PNG")
+def _png(grey):
+    """A picture, uint8 [height, width], as a data: address."""
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
     return DATA + base64.b64encode(file.getvalue()).decode()

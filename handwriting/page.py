@@ -23,6 +23,7 @@ from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
 MAX_BYTES = 20_000_000  # of a picture
+TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 class Work:
@@ -75,8 +76,6 @@ def make_app(model, logits_of, work):
         own = request.host_url.rstrip("/")
         if request.headers.get("Origin", own) != own:
             abort(403)
-        if request.method == "POST" and request.content_length is None:
-            abort(411)  # of a body in chunks Werkzeug would give the first 20 MB
 
     @app.post("/read")
     def read():
@@ -85,26 +84,16 @@ def make_app(model, logits_of, work):
 
     @app.post("/draw")
     def draw():
-        return work.result(read_strokes, request.get_json(), logits_of, replace=True)
+        return work.result(read_strokes, request.get_json(force=True), logits_of, replace=True)
 
     @app.post("/layers")
     def explain():
         return work.result(layers, model, request.get_data(as_text=True))
 
-    @app.errorhandler(HTTPException)
-    def in_one_line(error):
-        response = error.get_response()
-        response.data = f"This file is over {MAX_BYTES // 1_000_000} MB" if error.code == 413 else error.name
-        response.content_type = "text/plain; charset=utf-8"
-        return response
-
-    @app.errorhandler(UserError)
-    def no_picture(error):
-        return str(error), 400, {"Content-Type": "text/plain; charset=utf-8"}
-
-    @app.errorhandler(CancelledError)
-    def replaced(_):
-        return "A newer question took its place", 409, {"Content-Type": "text/plain; charset=utf-8"}
+    app.register_error_handler(UserError, lambda error: (str(error), 400, TEXT))
+    app.register_error_handler(CancelledError, lambda _: ("A newer question took its place", 409, TEXT))
+    app.register_error_handler(413, lambda _: (f"This file is over {MAX_BYTES // 1_000_000} MB", 413, TEXT))
+    app.register_error_handler(HTTPException, lambda error: (error.name, error.code, TEXT))
 
     @app.after_request
     def shut_in(response):
