@@ -9,7 +9,7 @@ from scipy import ndimage
 from handwriting.finder import CERTAIN, PAD
 from handwriting.forms import form_of
 
-DOUBTFUL = 0.15  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
+DOUBTFUL = 0.35  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
 CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
