@@ -1,7 +1,12 @@
 """Somebody's own digits, also for other code: `from handwriting import read_file, read_picture`."""
 
 import functools
+import os
 from pathlib import Path
+
+# Before PyTorch is imported: threads that wait sleep. Spinning, they take the cores from those they wait for, and on a
+# busy machine a picture was read in 53 s instead of 9; on an idle one sleeping costs 7 %, so train.py leaves it out.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network that comes with the program
 

@@ -1,8 +1,8 @@
 """The finder: a small network that sees where digits are on a picture, and which ink is whose.
 
-python -m handwriting.training trains it on pages made of MNIST's training digits. After Zhou et al., "Objects as
-Points", 2019 (a map of centres, and sizes read off there), with a vote of each pixel for its digit's centre as in
-Cheng et al., "Panoptic-DeepLab", 2020.
+training/ trains it on pages made of MNIST's training digits. After Zhou et al., "Objects as Points", 2019 (a map of
+centres, and sizes read off there), with a vote of each pixel for its digit's centre as in Cheng et al.,
+"Panoptic-DeepLab", 2020.
 """
 
 from dataclasses import dataclass

@@ -144,7 +144,7 @@ def read_drawing(picture, logits_of):
 def _lone_strokes(picture):
     """Straight upright strokes that touch nothing else, dark on white: their boxes and forms, a list."""
     ink = 1 - picture.mean(2) / 255
-    parts, count = ndimage.label(ink > 0.5, np.ones((3, 3)))
+    parts, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))
     strokes = []
     for number, part in enumerate(ndimage.find_objects(parts), 1):
         own = parts[part] == number
@@ -177,6 +177,7 @@ def _angle(picture, reading, logits_of):
     small = [max(8, round(length * factor)) for length in part.shape[1::-1]]
     part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
 
+    @functools.cache
     def certainty(angle):
         return _certainty(_read_upright(turned(part, angle), logits_of))
 

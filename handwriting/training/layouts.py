@@ -72,7 +72,7 @@ class Writer:
         self.rng, self.images, self.labels = rng, images, labels
         self.has, self.height, self.pen = has, height, pen
         self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
-        self.by_label = None
+        self.by_label = {}
         self.bare = rng.random() < 0.5  # some people's 1 is one stroke
 
     def glyph(self, height, among=None):
@@ -83,8 +83,6 @@ class Writer:
         if among is None:
             number = rng.integers(len(self.images))
         else:
-            if self.by_label is None:
-                self.by_label = {}
             if among not in self.by_label:
                 self.by_label[among] = np.flatnonzero(self.labels == among)
             number = rng.choice(self.by_label[among])

@@ -36,11 +36,11 @@ DRAWN_SIGNS = tuple("+-×÷=()[]/,.:{}") + ("tick", "cross", "arrow", "tally", "
 
 @dataclass
 class Letters:
-    """Whose letters stand on pages: fonts' files, and images that people drew, uint8 [105, 105], ink bright."""
+    """Whose letters stand on pages: the files of fonts, and of images that people drew, 105×105, black on white."""
 
     printed: list  # of paths
     hand: list  # of paths
-    drawn: list  # a list for each person and alphabet, of functions that give an image
+    drawn: list  # of lists of paths, one for each person and alphabet
 
 
 def training_letters():
@@ -177,10 +177,10 @@ def drawn_sign(rng, sign, height, width):
     if sign == "+":
         line((-1, 0), (1, 0))
         line((0, -1), (0, 1))
-    elif sign in "×":
+    elif sign == "×":
         line((-0.8, -0.8), (0.8, 0.8))
         line((0.8, -0.8), (-0.8, 0.8))
-    elif sign in "-":
+    elif sign == "-":
         line((-1, 0), (1, 0))
     elif sign == "=":
         line((-1, -0.35), (1, -0.35))
@@ -188,12 +188,12 @@ def drawn_sign(rng, sign, height, width):
     elif sign == "÷":
         line((-1, 0), (1, 0))
         dots += [(0, -0.7 * wide), (0, 0.7 * wide)]
-    elif sign in "()":
+    elif sign in ("(", ")"):
         arc(1 if sign == ")" else -1, rng.uniform(1.5, 2.4))
-    elif sign in "[]":
+    elif sign in ("[", "]"):
         side, high, long = (-1 if sign == "[" else 1), rng.uniform(1.4, 3), rng.uniform(0.3, 0.8)
         line((-side * long, -high), (0, -high), (0, high), (-side * long, high))
-    elif sign in "{}":
+    elif sign in ("{", "}"):
         side = -1 if sign == "{" else 1
         line((-side * 0.6, -2), (0, -1.6), (0, -0.4), (side * 0.5, 0), (0, 0.4), (0, 1.6), (-side * 0.6, 2))
     elif sign == "/":
