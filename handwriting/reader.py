@@ -179,7 +179,7 @@ def _angle(picture, reading, logits_of):
 
     @functools.cache
     def certainty(angle):
-        return _certainty(_read_upright(turned(part, angle), logits_of))
+        return _certainty(_read_upright(turned(part, angle), logits_of, largest=1.0))
 
     upright = certainty(0).sum()
     best = max(ANGLES[1:], key=lambda angle: certainty(angle).sum())
@@ -208,8 +208,8 @@ def _turned_back(box, shape, angle):
     return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
 
 
-def _read_upright(picture, logits_of):
-    return Reading(_answered(find_digits(picture, look(_finder(), picture)), logits_of))
+def _read_upright(picture, logits_of, largest=3.0):
+    return Reading(_answered(find_digits(picture, look(_finder(), picture, largest)), logits_of))
 
 
 def _answered(found, logits_of):

@@ -26,7 +26,7 @@ def test_every_kind_changes_the_page_and_none_spoils_its_list(digits, kind):
     changed = 0
     others = {"yellow": 1} if kind == "grey" else {}  # colour to be lost
     height = None if kind in ("huge", "tiny") else 30
-    for seed in range(5):
+    for seed in range(3):
         with_kind, without = (
             make_page(np.random.default_rng(seed), *digits, (200, 300), kinds, height, letters=letters())
             for kinds in (others | {kind: 1}, others)
@@ -43,7 +43,7 @@ def test_every_kind_changes_the_page_and_none_spoils_its_list(digits, kind):
                 assert all(top <= rows) and all(rows < bottom) and all(left <= columns) and all(columns < right)
                 if digit.seen > 0.95 and kind not in ("touching", "tiny"):
                     assert len(rows) > 5
-    assert changed >= 3
+    assert changed >= 2
 
 
 def test_on_a_clean_page_ink_is_dark_where_its_owner_is_and_paper_light_elsewhere(digits):

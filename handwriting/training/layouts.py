@@ -28,10 +28,13 @@ WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "number": 0.5,
     "empty": 0.2,
     "label": 0.1,
-    "sign": 0.1,
+    "sign": 0.15,
     "letter": 0.05,
     "word": 0.05,
 }
+
+
+IN_SUMS, IN_CELLS = tuple("+-×÷=()"), (*"-/", "tick", "cross", "arrow", "tally", "pips")  # signs that come up most
 
 
 @dataclass
@@ -144,7 +147,8 @@ def _a_sign(writer, sheet, middle, left):
     if rng.random() < 0.12:
         word = handwritten(rng, sheet.letters, str(rng.choice(list(FONT_SIGNS))), height * 0.9, writer.width)
         return _put_word(sheet.ink, word, middle + 0.5 * height, left)
-    sign = str(rng.choice(DRAWN_SIGNS[:6] if rng.random() < 0.6 else DRAWN_SIGNS))
+    often = IN_CELLS if writer.has["tabular"] else IN_SUMS
+    sign = str(rng.choice(often if rng.random() < 0.6 else DRAWN_SIGNS))
     ink, rise = drawn_sign(rng, sign, height, writer.width)
     put(sheet.ink, ink, middle - rise - len(ink) / 2, left)
     return ink.shape[1]
@@ -187,7 +191,7 @@ def table(writer, sheet):
         for column, (left, right) in enumerate(zip(columns, columns[1:], strict=False)):
             what = str(rng.choice(list(WRITTEN_IN_CELLS), p=chances / chances.sum()))
             if (row_labels and column == 0) or (headings and row == 0):
-                what = "label" if rng.random() < 0.85 else "number"
+                what = str(rng.choice(["label", "sign", "number"], p=(0.75, 0.12, 0.13)))
             baseline = top + pitch / 2 + 0.5 * height + rng.normal(0, 0.08) * height
             x = left + rng.uniform(0.05, 0.5) * height
             if what == "number":
@@ -201,7 +205,7 @@ def table(writer, sheet):
                     x += glyph.shape[1] + max(1, rng.normal(0.15, 0.1) * height)
                 number += 1
             elif what == "label":
-                text = a_word(rng, digits=True)
+                text = a_letter(rng) if rng.random() < 0.15 else a_word(rng, digits=True)
                 if row_labels and numbered and column == 0:
                     text = str(row + 1) + str(rng.choice(["", "", ".", ")"]))
                 elif rng.random() < 0.5:

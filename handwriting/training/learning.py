@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
-from handwriting.training.pages import Page, PageDigit, make_page
+from handwriting.training.pages import CLEAN, KINDS, Page, PageDigit, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
 from support.files import atomic_write
@@ -78,7 +78,8 @@ class Pages(torch.utils.data.Dataset):
 
     def __getitem__(self, number):
         rng = np.random.default_rng([SEED, number])
-        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE), letters=self.letters))
+        kinds = KINDS if rng.random() < 0.5 else CLEAN
+        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE), kinds, letters=self.letters))
         return torch.from_numpy(page.photo), torch.from_numpy(targets(page))
 
     def _padded(self, rng, page):

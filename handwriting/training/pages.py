@@ -50,6 +50,9 @@ KINDS = {
     "binarised": 0.12,
     "small": 0.25,  # a picture of one digit or a few, which fill it
 }
+# Half of the pages are clean: on the others, digits may be hard to see, and text takes long to be learnt.
+HARMS = "faint breaks rough gradient vignette shadow glare coarse blur noise binarised".split()
+CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
@@ -89,6 +92,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else TINY if has["tiny"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
     if has["fonts"]:
+        has |= {"printed": False, "tabular": False}  # among print, printed digits are none to be read
         images, labels = layouts.typed_digits(rng, letters)
     writer = layouts.Writer(rng, images, labels, has, height, pen)
     sheet = layouts.Sheet.blank(shape, letters)
