@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.handwriting import letters
+from handwriting.training import pages
 from handwriting.training.pages import KINDS, make_page
 from handwriting.training.pens import written
 
@@ -52,6 +53,15 @@ def test_on_a_clean_page_ink_is_dark_where_its_owner_is_and_paper_light_elsewher
     assert len(page.digits) > 3
     assert grey[page.owner >= 0].mean() < 200
     assert np.median(grey[page.owner < 0]) > 250
+
+
+def test_digits_that_cannot_be_told_from_their_paper_do_not_count_as_seen(digits, monkeypatch):
+    def seen(ink):
+        monkeypatch.setattr(pages, "ink_colour", lambda *_: np.float32([ink] * 3))
+        return [digit.seen for digit in make_page(np.random.default_rng(1), *digits, (200, 300), {"drawn": 1}).digits]
+
+    assert np.mean(seen(ink=0)) > 0.9
+    assert max(seen(ink=1)) <= 0.5
 
 
 @pytest.mark.parametrize("height", [12, 40, 120])

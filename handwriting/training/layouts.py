@@ -211,7 +211,7 @@ def table(writer, sheet):
                 elif rng.random() < 0.5:
                     text += " " + a_word(rng, digits=True)
                 word = typeset(font, text, label_height)
-                if word and word[0].shape[1] > right - left and rng.random() < 0.8:
+                if word and word[0].shape[1] > right - left:
                     ink = word[0][:, : max(1, int(right - left))]
                     word = (ink, word[1])
                 _put_word(sheet.printed, word, top + pitch / 2 + 0.5 * label_height, left + 0.15 * height)

@@ -12,8 +12,8 @@ KINDS = {
     "cut off": 0.6,  # rows run over the edge of the picture
     "scattered": 0.25,  # digits of several sizes, here and there, instead of rows
     "touching": 0.35,
-    "huge": 0.12,  # digits so large that only parts of their strokes are near each other
-    "tiny": 0.15,  # digits too small to be found: from afar, a table's cell or a word looks like a large digit
+    "huge": 0.08,  # digits so large that only parts of their strokes are near each other
+    "tiny": 0.1,  # digits too small to be found: from afar, a table's cell or a word looks like a large digit
     "breaks": 0.25,  # strokes with gaps
     "open": 0.2,  # a 0 that does not close
     "faint": 0.2,  # pencil, a dry pen
@@ -48,13 +48,15 @@ KINDS = {
     "noise": 0.7,
     "jpeg": 0.5,
     "binarised": 0.12,
-    "small": 0.25,  # a picture of one digit or a few, which fill it
+    "small": 0.18,  # a picture of one digit or a few, which fill it
 }
 # Half of the pages are clean: on the others, digits may be hard to see, and text takes long to be learnt.
 HARMS = "faint breaks rough gradient vignette shadow glare coarse blur noise binarised".split()
 CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
+FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
+HARDLY = 0.5  # how much is seen of it
 TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
 
 
@@ -139,12 +141,22 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     harms = (has[kind] and not has["drawn"] for kind in ("blur", "noise", "jpeg", "binarised"))
     photo = scenes.photographed(rng, np.float32(scene), height, *harms)
     digits = []
-    for label, row, top, left, glyph in glyphs:
+    for number, (label, row, top, left, glyph) in enumerate(glyphs):
         page, part = overlap(shape, top, left, glyph.shape)
         seen = float((glyph[part] * (1 - covered[page])).sum() / glyph.sum())
+        if not _stands_out(photo[page], owner[page] == number, all_ink[page] < 0.05):
+            seen = min(seen, HARDLY)
         digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen))
     page = Page(photo, digits, np.where(covered < 0.5, owner, -1))
     return _cut_out(rng, page) if has["small"] else page
+
+
+def _stands_out(photo, own, paper):
+    """Whether a digit can be told from the paper around it, in a part of a photo, in one colour at least."""
+    if own.sum() < 3 or paper.sum() < 3:
+        return False
+    difference = np.abs(photo[own].mean(0) - photo[paper].mean(0))
+    return bool((difference > np.maximum(FAINTEST, GRAIN * photo[paper].std(0))).any())
 
 
 def _cut_out(rng, page):
