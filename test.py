@@ -1,8 +1,14 @@
-"""Test every epoch of a run on the 10,000 MNIST test digits, or read images of your own handwriting.
+"""Test every epoch of a run on MNIST's 10,000 test digits, or read handwriting.
 
-python test.py [checkpoints/run-001]    the newest run, or that one
-python test.py photo.png more/ *.jpg    images, or folders of them, read by the newest run's last epoch
-python test.py --draw                   a page to draw digits on, read by the same; both also take a run's name
+python test.py [checkpoints/run-001]    test the newest run, or the one named
+python test.py photo.jpg more/ '*.png'  read images, PDFs and folders of them
+python test.py --draw                   open a page to draw digits on
+
+Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF and PDF, 8x8 pixels
+to 50 megapixels, 500 pages a file. The newest run reads them, or the one that
+is named with them; before there is any, checkpoints/small. Numbers go to
+standard output ("page.jpg: 2102   unsure: ..."), own_digits.csv and .png to the
+run's folder, or, when checkpoints/small reads, to the current one.
 """
 
 from support.errors import ArgumentParser, UserError, one_line_errors
@@ -11,7 +17,6 @@ if __name__ == "__main__":
     one_line_errors()  # before the imports, which take seconds
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,11 +27,10 @@ from Model import load_parameters
 from support import device as devices
 from support.files import shown, write_csv
 from support.predicting import predict
-from support.runs import is_run, newest_run, saved_epochs
+from support.runs import epoch_files, is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
 SMALL = CHECKPOINTS_DIR / "small"  # the trained network that comes with the program
-DEFAULT_EPOCHS = 20  # of train.py, as it comes
 
 
 def test_run(folder):
@@ -57,15 +61,6 @@ def test_run(folder):
     return 0 if len(accuracies) == len(epochs) else 1
 
 
-def reading_model(run):
-    """The myCNN of a run's last epoch, on the CPU: a photo's few digits are read before a GPU is ready."""
-    epoch, path = list(saved_epochs(run).items())[-1]
-    print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
-    if epoch + 1 < DEFAULT_EPOCHS:
-        print(f"it has trained for less than {DEFAULT_EPOCHS} epochs: {shown(SMALL)} may read better", file=sys.stderr)
-    return load_parameters(path)
-
-
 def main(arguments=()):
     """Test a run, read images, or serve the page to draw on, as the command line says. Returns the exit code."""
     parser = ArgumentParser(__doc__)
@@ -80,10 +75,15 @@ def main(arguments=()):
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
     if not (images or options.draw):
         return test_run(run)
-    model = reading_model(run)
+    epoch, path = list(saved_epochs(run).items())[-1]
+    print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
+    if epoch < max(epoch_files(SMALL), default=0):
+        print(f"it has trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)
+    model = load_parameters(path)  # stays on the CPU: a photo's few digits are read before a GPU is ready
     if options.draw:
-        return serve(model, partial(predict, model))
-    return read_images(images, partial(predict, model), Path.cwd() if run.resolve() == SMALL.resolve() else run)
+        return serve(model, lambda digits: predict(model, digits))
+    folder = Path.cwd() if run.resolve() == SMALL.resolve() else run
+    return read_images(images, lambda digits: predict(model, digits), folder)
 
 
 if __name__ == "__main__":

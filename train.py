@@ -139,7 +139,7 @@ def main():
         for epoch in range(run.next_epoch, EPOCHS):
             torch.manual_seed(seeds[epoch])
             loss, seconds = train_epoch(model, optimizer, scheduler, images, labels, precision, epoch)
-            save_parameters(model, run.epoch_file(epoch))
+            save_parameters(model, run.folder / f"epoch_{epoch:02d}.npz")
             run.finish_epoch(loss, seconds)
             left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)
             print(f"epoch {epoch:2d}: loss {loss:.4f}, {seconds:.1f} s, {left} left", flush=True)

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from support.errors import UserError
+from support.errors import OUT_OF_MEMORY, UserError
 
 CPU = torch.device("cpu")
+MEMINFO = Path("/proc/meminfo")
 CHECKED = 64  # digits that a device is checked with
 # How far a device's logits and gradient may be from the CPU's in float32: the norm of the difference over the norm of
 # the CPU's. Measured on a CPU, networks of three sizes, new and trained, differed by at most 0.0015 and 0.08 in TF32,
@@ -65,7 +66,7 @@ def trusted_device(model, images, labels, precision="auto"):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
     The device's logits and gradient of a batch are compared with the CPU's. Where they differ, or the device fails, a
-    line on standard error says so; where its memory is not enough, it raises MemoryError: the CPU would take hours.
+    line on standard error says so. Where its memory is not enough, that error is raised: the CPU would take hours.
     model: a myCNN on the CPU, which stays as it is. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
     precision: what train.py's PRECISION may be.
     """
@@ -83,8 +84,8 @@ def trusted_device(model, images, labels, precision="auto"):
         trouble = "computes this network wrongly"
     except Exception as error:  # noqa: BLE001 (whatever a device and its driver raise)
         reason = str(error).split("\n")[0] or type(error).__name__
-        if "out of memory" in reason or "ALLOC_FAILED" in reason:
-            raise MemoryError(reason) from error
+        if re.search(OUT_OF_MEMORY, reason):
+            raise
         trouble = f"fails ({reason})"
     tqdm.write(f"{device.type.upper()} {trouble}: the CPU is used", file=sys.stderr)
     return CPU, precision_on(CPU, precision)
@@ -103,13 +104,12 @@ def _logits_and_gradient(model, images, labels, device, precision):
 
 def check_memory(model, batch_size):
     """Raise UserError where a CPU has too little memory to train a myCNN, which may be on the meta device, unmade."""
-    meminfo = Path("/proc/meminfo")
-    if best_device() != CPU or not meminfo.exists():  # only Linux kills a process, without a word
+    if best_device() != CPU or not MEMINFO.exists():  # only Linux kills a process, without a word
         return
     parameters = sum(p.numel() for p in model.parameters())
     outputs = 28 * 28 * len(model.conv1.bias) + 14 * 14 * len(model.conv2.bias) + 7 * 7 * len(model.conv3.bias)
     need = 5 * 4 * (parameters + outputs * batch_size)  # bytes: with gradients, Adam's moments and copies
-    free = 1024 * int(re.search(r"MemAvailable: *(\d+)", meminfo.read_text())[1])
+    free = 1024 * int(re.search(r"MemAvailable: *(\d+)", MEMINFO.read_text())[1])
     if need > free:
         sizes = f"training takes about {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
         raise UserError(f"{sizes}: lower BATCH_SIZE or DIM_HIDDEN in train.py")
@@ -125,6 +125,5 @@ def tune_cpu():
     torch.set_flush_denormal(True)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, -1)
+        libc.mallopt(-4, 0)  # malloc.h's M_MMAP_MAX
+        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD

@@ -5,7 +5,8 @@ import re
 import signal
 import sys
 
-OUT_OF_MEMORY = "allocate|out of memory|ALLOC_FAILED"  # of the messages of PyTorch, CUDA and cuBLAS
+EXIT_CODES = "0; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
+OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # Python's, PyTorch's, CUDA's and cuBLAS's words
 
 
 class UserError(Exception):
@@ -26,7 +27,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, whose help shows the description as it is written, and whose errors are one line."""
 
     def __init__(self, description):
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, epilog=f"exit codes: {EXIT_CODES}", formatter_class=raw)
 
     def error(self, message):
         raise UserError(f"{message}: see python {self.prog} --help")
@@ -53,9 +55,7 @@ def _end(kind, error, traceback):
         line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
     elif isinstance(error, (UserError, OSError)):  # a folder that may not be read, a disk that fails: nobody lists all
         line, code = f"error: {error}", 2
-    elif isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and re.search(OUT_OF_MEMORY, str(error))
-    ):  # PyTorch's
+    elif isinstance(error, (MemoryError, RuntimeError)) and re.search(OUT_OF_MEMORY, f"{kind} {error}"):
         line, code = "error: there is not enough memory: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2
     else:
         sys.__excepthook__(kind, error, traceback)

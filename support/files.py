@@ -44,9 +44,8 @@ def write_csv(path, header, rows):
 
 
 def read_json(path):
-    """What a JSON file says, a dict; {} where it can't be read or says anything else."""
+    """What a JSON file says; {} where it can't be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}

@@ -14,9 +14,8 @@ MISREAD = 40  # digits shown at the most, in rows of 10
 def draw_report(folder, accuracies, images, labels, probabilities):
     """Draw report.png in a run's folder, with what settings.json and training_log.csv there tell. Returns its path.
 
-    accuracies: dict from epoch to accuracy in %, the best of which is marked. images: uint8 array [N, 28, 28], labels:
-    int array [N], probabilities: float array [N, 10], the best epoch's. Raises UserError where the file can't be
-    written.
+    accuracies: dict from epoch to accuracy in %. images: uint8 array [N, 28, 28], labels: int array [N], probabilities:
+    float array [N, 10], the best epoch's. Raises UserError where the file can't be written.
     """
     best = max(accuracies, key=accuracies.get)
     figure = Figure(figsize=(13, 11.5), dpi=100, layout="constrained")
@@ -54,9 +53,8 @@ def _draw_misread(axes, images, labels, probabilities, best):
         axes.text(x + 13.5, y - 2, title, ha="center", va="bottom", fontsize=10)
     axes.imshow(sheet, cmap="gray_r", vmax=255, interpolation="nearest")
     axes.set_axis_off()
-    count = f"all {len(wrong)}" if len(wrong) == len(shown) else f"the {MISREAD} surest of {len(wrong)}"
-    title = f"Misread by epoch {best}: {count}   (what it is → what was read, how sure the network was)"
-    axes.set_title(title, loc="left")
+    title = f"Misread by epoch {best}: the {len(shown)} surest of {len(wrong)}"
+    axes.set_title(f"{title}   (what it is → what was read, how sure the network was)", loc="left")
 
 
 def _draw_accuracy(axes, accuracies, best, smallest_error):

@@ -19,7 +19,7 @@ STATE, LOG = "training_state.pt", "training_log.csv"
 
 def all_runs(checkpoints):
     """The run folders in `checkpoints`, oldest first."""
-    return [path for path in _numbered(checkpoints, RUN).values() if path.is_dir()]
+    return list(_numbered(checkpoints, RUN).values())
 
 
 def epoch_files(folder):
@@ -32,10 +32,8 @@ def _numbered(folder, name):
 
 
 def is_run(path):
-    """Whether a path is a run's folder: by its name, or by an epoch or the settings in it."""
-    if not path.is_dir():
-        return False
-    return bool(RUN.fullmatch(path.name)) or any(path.glob("epoch_*")) or (path / "settings.json").exists()
+    """Whether a path is a run's folder: by its name, or by an epoch in it."""
+    return path.is_dir() and bool(RUN.fullmatch(path.name) or any(path.glob("epoch_*")))
 
 
 def newest_run(checkpoints, otherwise=None):
@@ -80,16 +78,21 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     checkpoints.mkdir(parents=True, exist_ok=True)
     unfinished = _unfinished_run(checkpoints, settings)
     folder, lock = unfinished or _new_run(checkpoints)
-    run = Run(folder, settings, {"model": model, "optimizer": optimizer, "scheduler": scheduler})
-    try:
-        run.start(is_new=unfinished is None)
-        yield run
-    except KeyboardInterrupt as stop:
-        saved = f"{run.next_epoch} of {run.epochs} epochs are saved in {shown(folder)}"
-        stop.args = (f"{saved}; python train.py resumes from there",)
-        raise
-    finally:
-        lock.release()
+    run = Run(folder, hyperparameters["EPOCHS"], {"model": model, "optimizer": optimizer, "scheduler": scheduler})
+    with lock:
+        try:
+            if unfinished:
+                run.load_state()
+            run.check_room()
+            if not unfinished:
+                with atomic_write(folder / "settings.json") as file:
+                    file.write(json.dumps(settings, indent=2).encode())
+                run.save_state()
+            yield run
+        except KeyboardInterrupt as stop:
+            saved = f"{run.next_epoch} of {run.epochs} epochs are saved in {shown(folder)}"
+            stop.args = (f"{saved}; python train.py resumes from there",)
+            raise
 
 
 class Run:
@@ -98,9 +101,8 @@ class Run:
     The training state is there from the start to the end of the last epoch: a run without one is complete.
     """
 
-    def __init__(self, folder, settings, training):
-        self.folder, self.settings, self.training = folder, settings, training
-        self.epochs, self.state_file = settings["hyperparameters"]["EPOCHS"], folder / STATE
+    def __init__(self, folder, epochs, training):
+        self.folder, self.epochs, self.training = folder, epochs, training
         self.log = []  # of each epoch: mean loss, seconds
 
     @property
@@ -108,53 +110,46 @@ class Run:
         """The epoch, counted from 0, to train next; all before it are saved."""
         return len(self.log)
 
-    def epoch_file(self, epoch):
-        """Where an epoch's parameters belong."""
-        return self.folder / f"epoch_{epoch:02d}.npz"
-
-    def start(self, is_new):
-        """Load the training state, or of a new run save the settings and the first state. Checks the disk's room."""
-        if not is_new:
-            self._load_state()
-        size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
-        need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
-        if need > free:
-            room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free"
-            raise UserError(f"{room}: make room, or lower EPOCHS or DIM_HIDDEN")
-        if is_new:
-            with atomic_write(self.folder / "settings.json") as file:
-                file.write(json.dumps(self.settings, indent=2).encode())
-            self._save_state()
-
     def finish_epoch(self, loss, seconds):
         """Record the epoch whose parameters have just been saved: its mean loss and how many seconds it took."""
         self.log.append((loss, seconds))
         rows = [(epoch, f"{loss:.6f}", f"{seconds:.2f}") for epoch, (loss, seconds) in enumerate(self.log)]
         write_csv(self.folder / LOG, ("epoch", "loss", "seconds"), rows)
         if self.next_epoch < self.epochs:
-            self._save_state()
+            self.save_state()
         else:
-            self.state_file.unlink(missing_ok=True)
+            (self.folder / STATE).unlink()
 
-    def _save_state(self):
+    def check_room(self):
+        """Raise UserError where the disk has too little room for the epochs that are left."""
+        size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
+        need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
+        if need > free:
+            room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, where {free / 1e9:.1f} GB are free"
+            raise UserError(f"{room}: make room, or lower EPOCHS or DIM_HIDDEN")
+
+    def save_state(self):
+        """Save all that resuming needs: the log, the parameters, Adam's moments and the learning rate's place."""
         state = {"log": self.log} | {name: part.state_dict() for name, part in self.training.items()}
-        with atomic_write(self.state_file) as file:
+        with atomic_write(self.folder / STATE) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:  # raised over the OSError of a full disk
                 raise error.__context__ or error from None
 
-    def _load_state(self):
+    def load_state(self):
+        """Load what save_state saved. Raises UserError where it is damaged."""
+        path = self.folder / STATE
         try:
-            with zipfile.ZipFile(self.state_file) as archive:
+            with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't look at them
                     raise ValueError(f"the checksum of {damaged} is wrong")
-            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.training.items():
                 part.load_state_dict(state[name])
             self.log = state["log"]
         except Exception as error:  # whatever a damaged file makes the libraries raise
-            problem = f"{shown(self.state_file)} is damaged ({error})"
+            problem = f"{shown(path)} is damaged ({error})"
             raise UserError(f"{problem}: delete it, and python train.py starts a new run") from error
 
 
@@ -188,19 +183,15 @@ def _new_run(checkpoints):
     while True:
         folder = checkpoints / f"run-{number:03d}"
         folder.mkdir(exist_ok=True)
-        if lock := _locked(folder):
-            if not any(folder.glob("epoch_*")) and not (folder / LOG).exists():
-                (folder / STATE).unlink(missing_ok=True)
-                return folder, lock
-            lock.release()
+        if not any(folder.glob("epoch_*")) and (lock := _locked(folder)):
+            (folder / STATE).unlink(missing_ok=True)
+            return folder, lock
         number += 1
 
 
 def _locked(folder):
-    """The lock of a run's folder, held, or None where another program holds it."""
-    lock = FileLock(folder / ".lock")
+    """The lock of a run's folder, held until its context ends, or None where another program holds it."""
     try:
-        lock.acquire(timeout=0)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         return None
-    return lock

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import torch
 
 import train
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
 SMALL = [4, 8, 16, 32, 16]  # widths
 
 
@@ -89,8 +91,5 @@ class Project:
     def run(self, *command):
         """Run a script to its end; returns (exit code, standard output, standard error)."""
         process = self.start(*command)
-        try:
-            out, err = process.communicate(timeout=170)
-        finally:
-            process.kill()
+        out, err = process.communicate()
         return process.returncode, out, err

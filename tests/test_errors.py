@@ -1,7 +1,6 @@
 """However a script ends: one line at most, and an exit code. Tried on a script of a few lines, which starts quickly."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -13,8 +12,10 @@ SCRIPT = """\
 import os, signal, sys, time
 from support.errors import UserError, one_line_errors
 one_line_errors()
-print("started", flush=True)
 """
+INTERRUPT = "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+
+has_signals = pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 
 
 def start(tmp_path, last_lines, *python):
@@ -41,9 +42,11 @@ def start(tmp_path, last_lines, *python):
         ("raise MemoryError", 2, "error: there is not enough memory: close other programs, or lower BATCH_SIZE or"),
         ("raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')", 2, "error: there is not enough memory: "),
         ("raise KeyboardInterrupt('1 epoch is saved')", 130, "stopped: 1 epoch is saved\n"),
+        pytest.param(INTERRUPT, 130, "stopped\n", marks=has_signals),
+        pytest.param(INTERRUPT.replace("INT", "TERM"), 143, "stopped\n", marks=has_signals),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_an_exit_code(tmp_path, last_line, code, line):
+def test_what_a_user_can_mend_and_what_stops_a_script_is_one_line_and_an_exit_code(tmp_path, last_line, code, line):
     process = start(tmp_path, last_line)
     _, err = process.communicate()
     assert process.returncode == code
@@ -51,23 +54,13 @@ def test_what_a_user_can_mend_is_one_line_and_an_exit_code(tmp_path, last_line, 
     assert err.count("\n") == (line != "")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_end_a_script_in_one_line(tmp_path, number, code):
-    process = start(tmp_path, "time.sleep(60)")
-    process.stdout.readline()
-    process.send_signal(number)
-    assert process.communicate()[1] == "stopped\n"
-    assert process.returncode == code
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@has_signals
 def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_all_stays_as_it_was(tmp_path):
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
     state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
     lines = ["import signal, sys", "now = 0", state, "%run script.py", "%run mistake.py", state, "print(before == now)"]
     ipython = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
-    process = start(tmp_path, "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", *ipython)
+    process = start(tmp_path, INTERRUPT, *ipython)
     out, err = process.communicate(timeout=60)
     assert "\nKeyboardInterrupt" in out + err
     assert "error: no data\n" in out + err
