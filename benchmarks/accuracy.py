@@ -34,7 +34,6 @@ RESULTS = FOLDER / "accuracy.csv"
 FIGURE = FOLDER / "accuracy.png"
 CHECKPOINTS = FOLDER / ".checkpoints"
 
-
 REPORT = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 NARROW = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.002}
 ROWS = {
@@ -94,17 +93,14 @@ def measure(row, seed):
 
 
 def read_results():
-    """The results file, as {row: {seed: [a dict for each epoch, in order]}}."""
+    """The results file: {row: {seed: [(accuracy in %, seconds, hardware) of each epoch]}}."""
     results = defaultdict(lambda: defaultdict(list))
     with RESULTS.open() as file:
         for entry in csv.DictReader(file):
-            results[entry["row"]][int(entry["seed"])].append(entry)
+            accuracy = int(entry["correct"]) / int(entry["total"]) * 100
+            hardware = f"{entry['device']}, {entry['precision']}"
+            results[entry["row"]][int(entry["seed"])].append((accuracy, float(entry["seconds"]), hardware))
     return results
-
-
-def accuracy(entry):
-    """The accuracy in % of an entry of the results file."""
-    return int(entry["correct"]) / int(entry["total"]) * 100
 
 
 def mean_and_spread(values):
@@ -117,13 +113,13 @@ def print_table(results):
     """Print a Markdown table: each row's last and best epoch over its seeds, and the median length of an epoch."""
     print("\n| row | seeds | last epoch, % | best epoch, % | s an epoch |\n" + "| --- " * 5 + "|")
     for row, seeds in results.items():
-        last = mean_and_spread([accuracy(run[-1]) for run in seeds.values()])
-        best = mean_and_spread([max(map(accuracy, run)) for run in seeds.values()])
+        last = mean_and_spread([run[-1][0] for run in seeds.values()])
+        best = mean_and_spread([max(run)[0] for run in seeds.values()])
         times = defaultdict(list)
-        for entry in chain(*seeds.values()):
-            times[f"{entry['device']}, {entry['precision']}"].append(float(entry["seconds"]))
-        seconds = "; ".join(f"{statistics.median(times[hardware]):.1f} on {hardware}" for hardware in times)
-        print(f"| {row} | {len(seeds)} | {last} | {best} | {seconds} |")
+        for _, seconds, hardware in chain(*seeds.values()):
+            times[hardware].append(seconds)
+        lengths = "; ".join(f"{statistics.median(times[hardware]):.1f} on {hardware}" for hardware in times)
+        print(f"| {row} | {len(seeds)} | {last} | {best} | {lengths} |")
 
 
 def draw(results):
@@ -135,7 +131,9 @@ def draw(results):
     for row, label in rows.items():
         for i, run in enumerate(results[row].values()):
             colour = f"C{list(rows).index(row)}"
-            axes.plot(list(map(accuracy, run)), color=colour, alpha=0.8, marker=".", label=None if i else label)
+            axes.plot(
+                [accuracy for accuracy, *_ in run], color=colour, alpha=0.8, marker=".", label=None if i else label
+            )
     axes.axhline(99.35, color="grey", linestyle=":", label="99.35 %, the best epoch of the lab report")
     axes.set(xlabel="epoch", ylabel="accuracy on the 10,000 test digits, %", ylim=(97.5, 100))
     axes.set_title("myCNN on MNIST, one line a run")

@@ -20,6 +20,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
@@ -71,19 +72,9 @@ def steps_of_the_report(device, trained):
 
 def steps_of_the_examples(device, _):
     """A generator that takes a training step of pytorch/examples' mnist, as it is described, at each next()."""
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 32, 3),
-        torch.nn.ReLU(),
-        torch.nn.Conv2d(32, 64, 3),
-        torch.nn.ReLU(),
-        torch.nn.MaxPool2d(2),
-        torch.nn.Dropout(0.25),
-        torch.nn.Flatten(),
-        torch.nn.Linear(64 * 12 * 12, 128),
-        torch.nn.ReLU(),
-        torch.nn.Dropout(0.5),
-        torch.nn.Linear(128, 10),
-    ).to(device)
+    convolutions = nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)
+    linear = nn.Flatten(), nn.Linear(64 * 12 * 12, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)
+    model = nn.Sequential(*convolutions, *linear).to(device)
     transform = Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
     return steps_of_a_loader(device, model, torch.optim.Adadelta(model.parameters(), lr=1.0), transform)
 
@@ -91,7 +82,7 @@ def steps_of_the_examples(device, _):
 def steps_of_a_loader(device, model, optimizer, transform):
     """A generator that takes a training step of a DataLoader, with the loss on the bar, at each next()."""
     loader = DataLoader(MNIST(train.DATA_DIR, train=True, transform=transform), batch_size=BATCH_SIZE, shuffle=True)
-    criterion = torch.nn.CrossEntropyLoss()
+    criterion = nn.CrossEntropyLoss()
     while True:
         bar = tqdm(loader, file=io.StringIO())
         for images, labels in bar:
@@ -175,31 +166,22 @@ def work(connection, settings, undone, trained):
             connection.send(time.perf_counter() - start)
 
 
-class Worker:
-    """A process that trains one way: with settings for train.py, and one of the CHANGES undone, or as others do."""
+def start(settings, undone, trained):
+    """Start a process that trains one way: with settings for train.py, and one of the CHANGES undone, or as others do.
 
-    def __init__(self, settings, undone, trained):
-        self.connection, other = SPAWN.Pipe()
-        SPAWN.Process(target=work, args=(other, settings, undone, trained), daemon=True).start()
-        other.close()  # so that recv ends where the process has failed
-        self.steps(WARM_UP)
-
-    def steps(self, count):
-        """Take steps, and return the seconds."""
-        self.connection.send(count)
-        return self.connection.recv()
+    Returns the connection to it.
+    """
+    connection, other = SPAWN.Pipe()
+    SPAWN.Process(target=work, args=(other, settings, undone, trained), daemon=True).start()
+    other.close()  # so that recv ends where the process has failed
+    seconds(connection, WARM_UP)
+    return connection
 
 
-def bandwidth(device):
-    """Bytes a second at which arrays much larger than the caches are read and written."""
-    one, other = (torch.ones(64_000_000, device=device) for _ in range(2))
-    return 3 * one.nbytes / best_time(lambda: one.add_(other), device)
-
-
-def matrix_rate(device, precision):
-    """Operations a second of a large matrix product."""
-    one, other = (torch.randn(4096, 4096, device=device, dtype=precision) for _ in range(2))
-    return 2 * 4096**3 / best_time(lambda: one @ other, device)
+def seconds(connection, count):
+    """How long a process takes for so many steps."""
+    connection.send(count)
+    return connection.recv()
 
 
 def best_time(function, device, tries=10):
@@ -217,7 +199,10 @@ def best_time(function, device, tries=10):
 def floor(device, precision):
     """The least time of a training step, in seconds: what it must move over the bandwidth, plus what it must compute
     over the matrix rate; and both in words."""
-    rate, speed = matrix_rate(device, precision), bandwidth(device)
+    one, other = (torch.ones(64_000_000, device=device) for _ in range(2))  # much larger than the caches
+    speed = 3 * one.nbytes / best_time(lambda: one.add_(other), device)  # bytes a second
+    left, right = (torch.randn(4096, 4096, device=device, dtype=precision) for _ in range(2))
+    rate = 2 * 4096**3 / best_time(lambda: left @ right, device)  # operations a second
     parameters = sum(p.numel() for p in myCNN().parameters())
     moved = 7 * 4 * parameters + 3 * 4 * 25088 * 1024  # Adam's four reads and three writes; fc1's three products
     inputs = 28 * 28 * 9 * 32 + 14 * 14 * 32 * 9 * 128 + 7 * 7 * 128 * 9 * 512 + 25088 * 1024 + 1024 * 256 + 256 * 10
@@ -244,18 +229,17 @@ def main():
         trained = Path(folder) / "trained.pt"
         with SPAWN.Pool(1) as pool:
             pool.apply(save_trained, (trained,))
-        report = Worker({}, REPORT, trained)
+        report = start({}, REPORT, trained)
         for way, (settings, undone) in tqdm(ways.items(), disable=None, leave=False):
-            worker = Worker(settings, undone, None if way == QUICK else trained)
-            for name, one in ((REPORT, report), (way, worker)) * ROUNDS:
-                times[name].append(one.steps(STEPS) / STEPS)
-            worker.connection.send(0)
-        report.connection.send(0)
+            other = start(settings, undone, None if way == QUICK else trained)
+            for name, connection in ((REPORT, report), (way, other)) * ROUNDS:
+                times[name].append(seconds(connection, STEPS) / STEPS)
+            other.send(0)
+        report.send(0)
 
-    print("| batch 64 | ms a step | s an epoch | times as fast |")
-    print("| --- | --- | --- | --- |")
-    for way, seconds in times.items():
-        step = statistics.median(seconds)
+    print("| batch 64 | ms a step | s an epoch | times as fast |\n" + "| --- " * 4 + "|")
+    for way in times:
+        step = statistics.median(times[way])
         ratio = statistics.median(times[REPORT]) / step
         print(f"| {way} | {step * 1e3:.1f} | {step * STEPS_PER_EPOCH:.1f} | {ratio:.2f} |")
     least, words = floor(device, precision)

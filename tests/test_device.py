@@ -58,11 +58,10 @@ def test_a_device_that_computes_wrongly_is_named_and_not_used(accelerator, test_
     assert capsys.readouterr().err == "META computes this network wrongly: the CPU is used\n"
 
 
-def test_where_a_device_fails_a_line_says_so_and_the_cpu_trains(small_training, monkeypatch, capsys):
+def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
-    train.main()
+    assert devices.trusted_device(myCNN(SMALL), *test_digits)[0] == devices.CPU
     assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used\n"
-    assert (train.CHECKPOINTS_DIR / "run-001" / "epoch_01.npz").exists()
 
 
 def test_where_a_device_has_too_little_memory_the_cpu_is_not_used_in_its_place(accelerator, test_digits):
@@ -70,7 +69,7 @@ def test_where_a_device_has_too_little_memory_the_cpu_is_not_used_in_its_place(a
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual")
 
     accelerator(fail)
-    with pytest.raises(MemoryError, match="2.00 GiB.$"):
+    with pytest.raises(torch.OutOfMemoryError):
         devices.trusted_device(myCNN(SMALL), *test_digits)
 
 
@@ -93,8 +92,6 @@ def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux kills what outgrows the memory")
 def test_what_the_cpus_memory_cannot_hold_is_refused_before_it_is_made(small_training, monkeypatch):
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
-    for name, value in (("DIM_HIDDEN", [65_536] * 5), ("BATCH_SIZE", 60_000)):
-        monkeypatch.setattr(train, name, value)
-        with pytest.raises(UserError, match="training takes about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
-            train.main()
-        monkeypatch.setattr(train, "DIM_HIDDEN", [1024, 1024, 512, 16, 16])
+    monkeypatch.setattr(train, "DIM_HIDDEN", [65_536] * 5)
+    with pytest.raises(UserError, match="training takes about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
+        train.main()
