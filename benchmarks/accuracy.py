@@ -1,4 +1,4 @@
-"""The accuracy figures of the README: python benchmarks/accuracy.py [row …] [--seeds 0 1 2]
+"""The accuracy figures of the README: python benchmarks/accuracy.py [row …]
 
 Trains each row below with train.py's own main(), tests every epoch as test.py does, and adds the epochs
 to benchmarks/accuracy.csv. What stands there already is skipped, so it can run a row at a time. Last it prints the
@@ -7,14 +7,12 @@ digits and tested on these: between recipes, only they choose. Recipes that were
 can't express, have their rows in the file alone. All rows together take about a day on two CPU cores.
 """
 
-import argparse
 import csv
 import json
 import shutil
 import statistics
 import sys
 from collections import defaultdict
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from unittest import mock
@@ -28,11 +26,13 @@ from Model import load_parameters
 from support import device as devices
 from support.predicting import predict
 from support.runs import all_runs, epoch_files
+from train import load_mnist
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "accuracy.csv"
 FIGURE = FOLDER / "accuracy.png"
 CHECKPOINTS = FOLDER / ".checkpoints"
+SEEDS = 0, 1, 2
 
 REPORT = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
 NARROW = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.002}
@@ -62,23 +62,23 @@ ROWS = {
 }
 
 
-def split_mnist(train_part, device, held_out, load_mnist=train.load_mnist):
-    """The training digits but the last ones, or those `held_out` where `train_part` is False: no test digit is read."""
+def load_digits(row, is_training, device):
+    """A row's digits to train or to test with. Of "held-out …" both are training digits: no test digit is read."""
+    if not row.startswith("held-out"):
+        return load_mnist(train=is_training, device=device)
     images, labels = load_mnist(train=True, device=device)
-    part = slice(None, -held_out) if train_part else slice(-held_out, None)
+    count = 20_000 if row.startswith("held-out 20,000") else 10_000
+    part = slice(None, -count) if is_training else slice(-count, None)
     return images[part], labels[part]
 
 
 def measure(row, seed):
     """Train a row with a seed and test its epochs. Yields a row of the results file for each."""
-    load_mnist = train.load_mnist
-    if row.startswith("held-out"):
-        load_mnist = partial(split_mnist, held_out=20_000 if row.startswith("held-out 20,000") else 10_000)
     settings = ROWS[row] | {"SEED": seed, "CHECKPOINTS_DIR": CHECKPOINTS}
-    with mock.patch.multiple(train, load_mnist=lambda train, device: load_mnist(train, device=device), **settings):
+    with mock.patch.multiple(train, load_mnist=lambda train, device: load_digits(row, train, device), **settings):
         train.main()
-        device = devices.best_device()
-        images, labels = train.load_mnist(train=False, device=device)
+    device = devices.best_device()
+    images, labels = load_digits(row, False, device)
     folder = all_runs(CHECKPOINTS)[-1]
     with (folder / "training_log.csv").open() as file:
         log = list(csv.DictReader(file))
@@ -131,9 +131,8 @@ def draw(results):
     for row, label in rows.items():
         for i, run in enumerate(results[row].values()):
             colour = f"C{list(rows).index(row)}"
-            axes.plot(
-                [accuracy for accuracy, *_ in run], color=colour, alpha=0.8, marker=".", label=None if i else label
-            )
+            accuracies = [accuracy for accuracy, *_ in run]
+            axes.plot(accuracies, color=colour, alpha=0.8, marker=".", label=None if i else label)
     axes.axhline(99.35, color="grey", linestyle=":", label="99.35 %, the best epoch of the lab report")
     axes.set(xlabel="epoch", ylabel="accuracy on the 10,000 test digits, %", ylim=(97.5, 100))
     axes.set_title("myCNN on MNIST, one line a run")
@@ -144,15 +143,9 @@ def draw(results):
 
 
 def main():
-    """Measure the rows and seeds of the command line that are not in the results file yet; then table and figure."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("rows", nargs="*", metavar="row", help=f"one of: {'; '.join(ROWS)} (without: all)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    arguments = parser.parse_args()
-    if unknown := set(arguments.rows) - set(ROWS):
-        parser.error(f"no such row: {', '.join(unknown)}")
-    for row in arguments.rows or ROWS:
-        for seed in arguments.seeds:
+    """Measure the rows of the command line, or all, with the seeds that are not in the results file yet."""
+    for row in sys.argv[1:] or ROWS:
+        for seed in SEEDS:
             if seed not in read_results()[row]:
                 entries = list(measure(row, seed))
                 with RESULTS.open("a", newline="") as file:
