@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from support.errors import UserError
+from support.files import shown
 from support.weights import load_weights, save_weights
 
 
@@ -60,5 +61,5 @@ def load_parameters(path):
             model = myCNN(widths)
         model.load_state_dict(state, assign=True)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds weights, but not those of a myCNN") from error
+        raise UserError(f"{shown(path)} holds weights, but not those of a myCNN") from error
     return model.float().eval()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from support.errors import UserError
-from support.files import atomic_write
+from support.files import atomic_write, shown
 
 
 def save_weights(path, tensors):
@@ -37,4 +37,4 @@ def load_weights(path):
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(array) for name, array in arrays.items()}
     except Exception as error:  # noqa: BLE001 (a damaged file makes the libraries raise nearly anything)
-        raise UserError(f"{path} can't be read, is damaged or holds no weights ({error})") from error
+        raise UserError(f"{shown(path)} is missing or damaged, or holds no weights ({error})") from error
