@@ -38,7 +38,7 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         x = F.relu(F.max_pool2d(self.bn2(self.conv2(x)), 2))  # [N, dim2, 7, 7]
         x = F.relu(self.bn3(self.conv3(x)))  # [N, dim3, 7, 7]
         if x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
-            # flatten's gradient comes in another memory layout than x's; ReLU's backward is slow on two layouts.
+            # flatten's gradient has another memory layout than x; ReLU's backward is slow where the two differ.
             x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
         x = F.relu(self.fc1(x.flatten(1)))
         return self.fc3(F.relu(self.fc2(x)))

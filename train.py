@@ -1,7 +1,8 @@
-"""Train myCNN on the 60,000 MNIST training digits and save its parameters after every epoch: python train.py
+"""Train myCNN on MNIST's 60,000 training digits, and save it after every epoch.
 
-The hyperparameters are the constants at the top of train.py: edit them and run it again. Each run gets a folder of its
-own, checkpoints/run-001, run-002, …, which `python test.py` tests. A run that was stopped is resumed.
+Edit the constants at the top of train.py, and run python train.py. Each run has
+a folder of its own, checkpoints/run-001, run-002, …; one that was stopped is
+resumed. python test.py tests the newest.
 """
 
 from support.errors import ArgumentParser, one_line_errors
@@ -30,8 +31,8 @@ BATCH_SIZE = 64  # digits in a training step
 LEARNING_RATE = 0.001  # of Adam; the peak of the schedule
 DIM_HIDDEN = [32, 128, 512, 1024, 256]  # widths of conv1, conv2, conv3, fc1, fc2
 LR_SCHEDULE = "cosine"  # a short warm-up, then down to zero; the report's: "constant"
-AUGMENT = True  # turn, scale, shear and shift every digit a little, anew each epoch; the report's: False
-LABEL_SMOOTHING = 0.1  # the share of each label that is given to all classes alike; the report's: 0.0
+AUGMENT = True  # turn, scale, shear and shift every digit a little, differently each epoch; the report's: False
+LABEL_SMOOTHING = 0.1  # the share of each label that is spread over all ten classes; the report's: 0.0
 PRECISION = "auto"  # bfloat16 where the hardware has it; the report's: "float32"; or "bfloat16"
 SEED = 0  # the report has none; on one CPU the same seed gives the same parameters, to the bit
 
@@ -85,7 +86,7 @@ def train_step(model, optimizer, scheduler, images, labels, precision):
 
 
 def make_scheduler(optimizer, steps):
-    """The learning rate by step, as LR_SCHEDULE has it, over `steps` steps."""
+    """The learning-rate scheduler that LR_SCHEDULE names, for a training of `steps` steps."""
     if LR_SCHEDULE == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
     steps = max(steps, 4)  # OneCycleLR divides by zero where its rise or its fall is shorter than a step
@@ -120,13 +121,13 @@ def main():
     """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is resumed."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
-    with torch.device("meta"):  # the network's size, before there is any of it
+    with torch.device("meta"):  # the network's shapes, without its memory
         devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE)
     images, labels = load_mnist(train=True, device=devices.CPU)
 
     torch.manual_seed(SEED)
     model = myCNN(DIM_HIDDEN)
-    seeds = torch.randint(2**62, (EPOCHS,)).tolist()  # one an epoch: a resumed run draws the same numbers
+    seeds = torch.randint(2**62, (EPOCHS,)).tolist()  # one for each epoch, so a resumed run draws the same numbers
     device, precision = devices.trusted_device(model, images, labels, PRECISION)
     images, labels = images.to(device), labels.to(device)
     model.to(device, memory_format=devices.memory_format(device))

@@ -17,9 +17,9 @@ from support.errors import OUT_OF_MEMORY, UserError
 CPU = torch.device("cpu")
 MEMINFO = Path("/proc/meminfo")
 CHECKED = 64  # digits that a device is checked with
-# How far a device's logits and gradient may be from the CPU's in float32: the norm of the difference over the norm of
-# the CPU's. Measured on a CPU, networks of three sizes, new and trained, differed by at most 0.0015 and 0.08 in TF32,
-# which an accelerator may use for float32, and 0.012 and 0.12 in bfloat16. A gradient of zeros differs by 1.
+# The error allowed in a device's logits and gradient: the norm of their difference from the CPU's in float32, over the
+# norm of the CPU's. Networks of three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which an
+# accelerator may use for float32, and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
 TOLERANCES = {torch.float32: (0.01, 0.3), torch.bfloat16: (0.05, 0.5)}
 
 
@@ -50,7 +50,7 @@ def autocast(device, precision):
 
 
 def memory_format(device):
-    """The memory format of a network on `device`: channels_last, but not on MPS, which has computed wrong gradients."""
+    """The memory format of a network on `device`: channels_last, but not on MPS, where it gave wrong gradients."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
@@ -103,8 +103,8 @@ def _logits_and_gradient(model, images, labels, device, precision):
 
 
 def check_memory(model, batch_size):
-    """Raise UserError where a CPU has too little memory to train a myCNN, which may be on the meta device, unmade."""
-    if best_device() != CPU or not MEMINFO.exists():  # only Linux kills a process, without a word
+    """Raise UserError if the CPU has too little memory to train a myCNN, which may be on the meta device."""
+    if best_device() != CPU or not MEMINFO.exists():  # only Linux kills a process without saying why
         return
     parameters = sum(p.numel() for p in model.parameters())
     outputs = 28 * 28 * len(model.conv1.bias) + 14 * 14 * len(model.conv2.bias) + 7 * 7 * len(model.conv3.bias)
@@ -116,11 +116,11 @@ def check_memory(model, batch_size):
 
 
 def tune_cpu():
-    """Remove two costs of training on a CPU. Call it before the first computation: threads inherit the first.
+    """Remove two costs of training on a CPU. Call it before the first computation, which starts PyTorch's threads.
 
-    Denormals: Adam's moments of a dead unit's weights decay through the denormal floats, where each operation is
-    slow; flushed to zero they cost nothing. Page faults: glibc hands every large freed block back to the kernel
-    and faults it in anew a step later; told to keep it, it does not (other C libraries are left as they are).
+    Denormals: Adam's moments of a dead unit's weights decay to denormal floats, with which every operation is slow;
+    flushed to zero, they cost nothing. Page faults: glibc gives every large block that is freed back to the kernel,
+    and gets it again a step later, page by page; it is told to keep them.
     """
     torch.set_flush_denormal(True)
     if platform.libc_ver()[0] == "glibc":

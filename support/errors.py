@@ -1,4 +1,4 @@
-"""How a script ends when its user has something to mend, or stops it: one line and an exit code, no traceback."""
+"""How a script ends when the user made a mistake or stops it: one line and an exit code, no traceback."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # Python's, P
 
 
 class UserError(Exception):
-    """A mistake or mishap the user can mend. Its message is one line that says what is wrong and what to do."""
+    """A problem that the user can fix. Its message is one line that says what is wrong and what to do."""
 
     def __init__(self, message):
         super().__init__(" ".join(str(message).split()))
@@ -35,9 +35,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def one_line_errors():
-    """From here on an error that a user can mend, Ctrl-C or SIGTERM ends the script in one line on standard error.
+    """From here on, an error that the user can fix, Ctrl-C or SIGTERM ends the script in one line on standard error.
 
-    Where IPython, Jupyter or IDLE runs the script, the process is not the script's own, and stays as it is.
+    Where IPython, Jupyter or IDLE runs the script, the process belongs to them, and nothing is changed.
     """
     if hasattr(sys, "ps1") or "idlelib" in sys.modules:
         return
@@ -53,7 +53,7 @@ def _end(kind, error, traceback):
     """The sys.excepthook, which Python calls with an exception that nothing has caught."""
     if isinstance(error, KeyboardInterrupt):
         line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
-    elif isinstance(error, (UserError, OSError)):  # a folder that may not be read, a disk that fails: nobody lists all
+    elif isinstance(error, (UserError, OSError)):  # no permission, a failing disk: too many to list
         line, code = f"error: {error}", 2
     elif isinstance(error, (MemoryError, RuntimeError)) and re.search(OUT_OF_MEMORY, f"{kind} {error}"):
         line, code = "error: there is not enough memory: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2

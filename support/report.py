@@ -58,7 +58,7 @@ def _draw_misread(axes, images, labels, probabilities, best):
 
 
 def _draw_accuracy(axes, accuracies, best, smallest_error):
-    # On a logarithmic axis of errors 99.0 and 99.8 lie as far apart as 95 and 99; no error is drawn as half a digit.
+    # On a logarithmic axis of errors, 99.0 and 99.8 are as far apart as 95 and 99. No error is drawn as half an error.
     errors = [max(100 - accuracy, smallest_error / 2) for accuracy in accuracies.values()]
     axes.semilogy(list(accuracies), errors, marker="o", markersize=4)
     at_best = list(accuracies).index(best)

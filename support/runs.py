@@ -63,10 +63,9 @@ def saved_epochs(folder):
 def open_run(checkpoints, hyperparameters, precision, model, optimizer, scheduler):
     """Give the Run to train in: the newest unfinished one with the same settings, or else a new one.
 
-    The state of a run that is resumed is loaded into model, optimizer and scheduler. A line says of every other
-    unfinished run why it is not resumed, and of one with the same settings that it is complete. Only one program can
-    have a run open. Raises UserError where the state can't be loaded or the disk has too little room; a
-    KeyboardInterrupt comes out saying what is saved.
+    A resumed run's state is loaded into model, optimizer and scheduler. A line says why another unfinished run is not
+    resumed, or that a run with the same settings is complete. Only one program can have a run open. Raises UserError
+    if the state can't be loaded or the disk has too little room, and says in a KeyboardInterrupt what is saved.
     """
     settings = {
         "hyperparameters": hyperparameters,

@@ -61,7 +61,7 @@ def test_a_flipped_bit_is_told_wherever_it_changes_what_is_read(tmp_path):
     model, path = myCNN([1] * 5), tmp_path / "epoch_00.npz"
     save_parameters(model, path)
     whole, refused = path.read_bytes(), 0
-    positions = range(0, len(whole), 11)
+    positions = range(0, len(whole), 31)
     for position in positions:
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
         try:
