@@ -1,8 +1,7 @@
 """Train myCNN on MNIST's 60,000 training digits, and save it after every epoch.
 
-Edit the constants at the top of train.py, and run python train.py. Each run has
-a folder of its own, checkpoints/run-001, run-002, …; one that was stopped is
-resumed. python test.py tests the newest.
+Edit the constants at the top of train.py, and run it. Each run has its own
+folder, checkpoints/run-001, run-002, …; a run that was stopped is resumed.
 """
 
 from support.errors import ArgumentParser, one_line_errors

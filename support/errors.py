@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 
-EXIT_CODES = "0; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
+EXIT_CODES = "exit codes: 0; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
 OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # Python's, PyTorch's, CUDA's and cuBLAS's words
 
 
@@ -27,8 +27,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, whose help shows the description as it is written, and whose errors are one line."""
 
     def __init__(self, description):
-        raw = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, epilog=f"exit codes: {EXIT_CODES}", formatter_class=raw)
+        as_written = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, epilog=EXIT_CODES, formatter_class=as_written)
 
     def error(self, message):
         raise UserError(f"{message}: see python {self.prog} --help")
