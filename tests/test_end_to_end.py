@@ -3,14 +3,14 @@
 from conftest import SMALL, Project
 
 
-def test_train_py_trains_and_test_py_then_tells_the_accuracy_of_each_epoch_and_the_best(tmp_path):
+def test_train_py_trains_and_test_py_then_tells_its_accuracy(tmp_path):
     project = Project(tmp_path)
-    project.edit(DIM_HIDDEN=SMALL, EPOCHS=2, BATCH_SIZE=1000, LEARNING_RATE=0.01, AUGMENT=False)
+    project.edit(DIM_HIDDEN=SMALL, EPOCHS=1, BATCH_SIZE=1000, LEARNING_RATE=0.01, AUGMENT=False)
     code, out, err = project.run("train.py")
     assert (code, err) == (0, "")
-    assert out.startswith("training epochs 0 to 1 on ")
+    assert out.startswith("training epochs 0 to 0 on ")
     code, out, err = project.run("test.py")
     assert (code, err) == (0, "")
-    starts = ["predicting ...", "epoch  0: ", "epoch  1: ", "best accuracy: ", "pictures in "]
+    starts = ["predicting ...", "epoch  0: ", "best accuracy: ", "pictures in "]
     assert all(line.startswith(start) for line, start in zip(out.splitlines(), starts, strict=True))
-    assert float(out.splitlines()[3].split()[2]) > 90
+    assert float(out.splitlines()[2].split()[2]) > 50
