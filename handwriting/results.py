@@ -3,7 +3,6 @@
 import csv
 import glob
 import io
-import math
 import os
 import queue
 import re
@@ -155,32 +154,33 @@ def _write_table(path, rows):
 def _framed(picture, digits):
     """The photo, scaled so that its digits are about DIGIT pixels high, with a frame and the answer at each."""
     scale = max(DIGIT / np.median([digit.box[2] - digit.box[0] for digit in digits]), 200 / max(picture.shape))
-    scale = min(scale, 6, (WIDTH - 2 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
-    photo = ImageOps.scale(Image.fromarray(picture), scale)
+    scale = min(scale, 6, (WIDTH - 4 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
+    photo = ImageOps.expand(ImageOps.scale(Image.fromarray(picture), scale), MARGIN, "white")  # room for answers
     draw = ImageDraw.Draw(photo)
     for digit in digits:
-        top, left, bottom, right = (edge * scale for edge in digit.box)
+        top, left, bottom, right = (edge * scale + MARGIN for edge in digit.box)
         colour, label = (UNSURE_COLOUR, f"{digit.answer}?") if digit.unsure else (SURE_COLOUR, f"{digit.answer}")
         draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # to be seen on the dark
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour)
-        height = max(11, math.ceil(0.4 * (bottom - top)))
-        font = ImageFont.load_default(height)
-        below = min(bottom + height, photo.height - 3)  # where there is no room above
-        at = min(max(left - 2, 2), photo.width - font.getlength(label) - 2), top - 3 if top - 3 >= height else below
-        draw.text(at, label, colour, font, "ls", stroke_width=2, stroke_fill="white")
+        font = ImageFont.load_default(min(max(11, 0.4 * (bottom - top)), MARGIN))
+        draw.text((left - 2, top - 3), label, colour, font, "ls", stroke_width=2, stroke_fill="white")
     return photo
 
 
 def _draw(path, photos, title):
-    """Write own_digits.png: photos, a list of (name, image), each below its name."""
-    height = sum(photo.height + 2 * MARGIN for _, photo in photos)
-    sheet = Image.new("RGB", (WIDTH, 2 * MARGIN + height), "white")
+    """Write own_digits.png: photos, a list of (name, image), each below its name, side by side where there is room."""
+    places, left, top, bottom = [], MARGIN, 2 * MARGIN, 0
+    for name, photo in photos:
+        width = max(photo.width, FONT.getlength(name)) + MARGIN
+        if left + width > WIDTH:
+            left, top = MARGIN, bottom
+        places.append((int(left), top))
+        left, bottom = left + width, max(bottom, top + MARGIN + photo.height)
+    sheet = Image.new("RGB", (WIDTH, bottom), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN / 2), title, "black", FONT)
-    top = 2 * MARGIN
-    for name, photo in photos:
-        draw.text((MARGIN, top), name, "black", FONT)
-        sheet.paste(photo, (MARGIN, top + MARGIN))
-        top += photo.height + 2 * MARGIN
+    for (name, photo), (left, top) in zip(photos, places, strict=True):
+        sheet.paste(photo, (left, top + MARGIN))
+        draw.text((left + MARGIN, top + MARGIN / 2), name, "black", FONT)
     with atomic_write(path) as file:
         sheet.save(file, "PNG")
