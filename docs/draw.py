@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 DOCS = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 1440  # pixels
+WIDTH, HEIGHT = 1280, 1580  # pixels
 CHOSEN = 1  # of the digits, the one whose layers are shown
 LEFT, TOP = 0.08, 0.3  # of the first digit, as shares of the sheet's width
 SIZE, STEP = 0.1, 0.185  # the same: a digit's width, and the way from one to the next

@@ -8,6 +8,14 @@ from pathlib import Path
 # busy machine a picture was read in 53 s instead of 9; on an idle one sleeping costs 7 %, so train.py leaves it out.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from PIL import Image
+
+from handwriting.photo import page_of, pages
+from handwriting.reader import read
+from Model import load_parameters
+from support.errors import UserError
+from support.predicting import predict
+
 SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network that comes with the program
 
 
@@ -17,9 +25,6 @@ def read_file(path, model=None):
     A digit's box is in pixels of the picture as a viewer shows it; of a PDF's page in points, 1/72 inch. model: a
     myCNN, such as Model.load_parameters gives; else the small network. Raises support.errors.UserError.
     """
-    from handwriting.photo import pages  # here, so that a submodule's import is no import of them all
-    from support.errors import UserError
-
     for _, page, _ in pages(Path(path), path):
         if isinstance(page, UserError):
             raise page
@@ -32,19 +37,11 @@ def read_picture(picture, model=None):
     picture: an image of Pillow's, or a uint8 array [height, width] or [height, width, 3], RGB; from 8×8 pixels to 50
     megapixels.
     """
-    from PIL import Image
-
-    from handwriting.photo import page_of
-
     return _read(page_of(picture if isinstance(picture, Image.Image) else Image.fromarray(picture)), model)
 
 
 def _read(page, model):
-    from handwriting.reader import read
-    from support.predicting import predict
-
-    model = model or _small()
-    reading = read(page.picture, lambda digits: predict(model, digits))
+    reading = read(page.picture, functools.partial(predict, model or _small()))
     for digit in reading.digits:
         digit.box = page.given(digit.box)
     return reading
@@ -52,6 +49,4 @@ def _read(page, model):
 
 @functools.cache
 def _small():
-    from Model import load_parameters
-
     return load_parameters(next(SMALL.glob("epoch_*")))

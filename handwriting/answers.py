@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from handwriting.photo import load_photo
+from handwriting.photo import pages
 from handwriting.reader import read, read_drawing
 from support.errors import UserError
 
@@ -35,11 +35,14 @@ def read_file(file, part, logits_of):
 
     "width" and "height" of the picture, by how many degrees it was "turned", and "lines", from top to bottom: their
     "text" and their "numbers", which are lists of digits: "box" in the picture [top, left, bottom, right], "form" that
-    the network saw, a data: address of a PNG, ten "probabilities", the "answer", its "certainty" and whether that is
-    "unsure". logits_of: as reader.read takes it. Raises UserError.
+    the network saw, ten "probabilities", the "answer", its "certainty" and whether that is "unsure"; the "picture" that
+    was read, for browsers that can't show the file, and of how many "pages" it is the first. Pictures are data:
+    addresses. logits_of: as reader.read takes it. Raises UserError.
     """
-    picture = load_photo(file, "This file")
-    height, width = picture.shape[:2]
+    _, page, count = next(pages(file, "This file"))
+    if isinstance(page, UserError):
+        raise page
+    height, width = page.picture.shape[:2]
     try:
         shares = np.clip([float(share) for share in part.split(",")], 0, 1)
         left, top, right, bottom = (int(side * share) for side, share in zip((width, height) * 2, shares, strict=True))
@@ -47,29 +50,29 @@ def read_file(file, part, logits_of):
             raise ValueError
     except ValueError:
         raise UserError("This part is too small: drag a larger frame") from None
-    reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), logits_of)
-    return _answer(reading, width, height, left, top)
+    reading = read(np.ascontiguousarray(page.picture[top:bottom, left:right]), logits_of)
+    return _answer(reading, page.picture, left, top) | {"picture": _address(page.picture, "JPEG"), "pages": count}
 
 
 def read_strokes(strokes, logits_of):
-    """Read a drawing's strokes, as painted takes them. Returns a dict, as read_file."""
+    """Read a drawing's strokes, as painted takes them. Returns a dict, as read_file, without "picture" and "pages"."""
     picture = painted(strokes)
-    return _answer(read_drawing(picture, logits_of), picture.shape[1], picture.shape[0])
+    return _answer(read_drawing(picture, logits_of), picture)
 
 
-def _answer(reading, width, height, left=0, top=0):
+def _answer(reading, picture, left=0, top=0):
     """A reading of the part of a picture that begins at left, top, as a dict."""
 
     def told(digit):
         box = np.add(digit.box, (top, left, top, left)).tolist()
         numbers = {"probabilities": digit.probabilities.tolist(), "answer": digit.answer, "certainty": digit.certainty}
-        return {"box": box, "form": _png(digit.form), "unsure": digit.unsure} | numbers
+        return {"box": box, "form": _address(digit.form), "unsure": digit.unsure} | numbers
 
     lines = [
         {"text": line.text, "numbers": [[told(digit) for digit in number] for number in line.numbers]}
         for line in reading.lines
     ]
-    return {"width": width, "height": height, "turned": reading.turned, "lines": lines}
+    return {"width": picture.shape[1], "height": picture.shape[0], "turned": reading.turned, "lines": lines}
 
 
 def painted(strokes):
@@ -130,12 +133,12 @@ def layers(model, form):
             shown = np.pad(values, (0, -len(values) % width)).reshape(1, -1, width)
             size = f"{len(values)} units"
         does = f"{DOES[name]} White is {largest:.1f}."
-        steps.append({"name": name, "size": size, "does": does, "pictures": [_png(grey) for grey in shown]})
+        steps.append({"name": name, "size": size, "does": does, "pictures": [_address(grey) for grey in shown]})
     return steps
 
 
-def _png(grey):
-    """A picture, uint8 [height, width], as a data: address."""
+def _address(picture, kind="PNG"):
+    """A picture, uint8 [height, width] or [height, width, 3], as a data: address."""
     file = io.BytesIO()
-    Image.fromarray(grey).save(file, "PNG")
-    return DATA + base64.b64encode(file.getvalue()).decode()
+    Image.fromarray(picture).save(file, kind)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,12 +6,13 @@ import os
 import re
 import tempfile
 import warnings
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError, features
 
 from support.errors import UserError
 
@@ -22,7 +23,6 @@ TOO_LARGE = f"has over {MAX_PIXELS // 10**6} megapixels: scale it down"
 MAX_PARTS = 100  # scans of a JPEG, chunks of a PNG beside its data: a small file of many takes minutes to decode
 MAX_BLANK, BLANK = 200_000_000, 16  # pixels of blank frames that are passed over; of 255: their contrast, at most
 WORKING_SIDE = 1600  # pixels: larger images are scaled down to it
-FEW_LEVELS = 16  # of 255: a picture of 16 bits that uses fewer is stretched
 
 
 @dataclass
@@ -75,10 +75,9 @@ def pages(source, name):
 
 def _told(error, name):
     """An error as a UserError that begins with the name."""
-    reason = f"can't be read as an image ({error}): save it anew as PNG or JPEG"
     if isinstance(error, UserError):
         reason = error
-    elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):  # far above MAX_PIXELS
+    elif isinstance(error, Image.DecompressionBombError):  # far above MAX_PIXELS
         reason = TOO_LARGE
     elif isinstance(error, UnidentifiedImageError):
         reason = "is not a picture of a known format: save it as PNG or JPEG"
@@ -86,6 +85,8 @@ def _told(error, name):
         reason = f"can't be read without a package: pip install {error.name}, or save it as PNG or JPEG"
     elif "Incorrect password" in str(error):
         reason = "is encrypted: save it without a password"
+    else:
+        reason = f"can't be read as an image ({error}): save it anew as PNG or JPEG"
     return UserError(f"{name} {reason}")
 
 
@@ -109,7 +110,7 @@ def _pdf(file, _):
 
 def _image(file, head):
     """How many pages a file has that is no PDF, and a function from a page's number to its Page."""
-    formats, is_tiff, count = FORMATS, head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), 1
+    formats, is_tiff = FORMATS, head[:2] in (b"II", b"MM")
     if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # HEIC, whose names are many
         import pi_heif
 
@@ -120,10 +121,7 @@ def _image(file, head):
     file.seek(0)
     with _quiet(is_tiff):
         image = Image.open(file, formats=formats)
-        with suppress(EOFError):
-            while is_tiff and count <= MAX_PAGES:
-                image.seek(count)
-                count += 1
+        count = len(list(islice(ImageSequence.Iterator(image), MAX_PAGES + 1))) if is_tiff else 1
     is_animated = image.format in ("PNG", "WEBP", "GIF", "AVIF") and getattr(image, "is_animated", False)
     frames = range(min(image.n_frames, max(1, MAX_BLANK // (image.width * image.height)))) if is_animated else ()
 
@@ -172,7 +170,7 @@ def _quiet(is_tiff):
                 os.dup2(standard_error, 2)
                 os.close(standard_error)
             said.seek(0)
-            if complaint := said.readline():
+            if complaint := said.readline().strip():
                 raise ValueError(complaint.decode(errors="replace"))
 
 
@@ -189,12 +187,9 @@ def page_of(image):
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.HAMMING, reducing_gap=3)
     if min(image.size) < 8:
         raise UserError(f"has {size[0]} × {size[1]} pixels: a digit needs at least 8 × 8")
-    if is_deep:
+    if is_deep:  # stretched, as many use few of their levels
         values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
-        values = values * (255 / (65535 if values.max() > 255 else 255 if values.max() > 1 else 1))
-        if 0 < np.ptp(values) < FEW_LEVELS:
-            values = (values - values.min()) * (255 / np.ptp(values))
-        image = Image.fromarray(np.uint8(np.clip(np.rint(values), 0, 255)))
+        image = Image.fromarray(np.uint8((values - values.min()) * (255 / (np.ptp(values) or 1))))
     elif image.mode == "RGBA":
         ink = np.asarray(image)[np.asarray(image.getchannel("A")) > 127, :3]
         paper = "black" if ink.size and ink.mean() >= 128 else "white"  # light ink was drawn on dark, dark on light

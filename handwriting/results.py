@@ -12,9 +12,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
-from handwriting.own_digits import draw_own_digits
 from handwriting.photo import pages
 from handwriting.reader import read
 from support.errors import UserError
@@ -23,8 +24,12 @@ from support.files import atomic_write, shown
 SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
 NAME = "own_digits"  # of the table and the picture, which are not read where they lie in a folder that is
 COLUMNS = "file page line position digit certainty second second_certainty left top right bottom turned"
+NAMED = 3  # of the files that are no pictures, so many are named
 PHOTOS = 20  # drawn at the most
-NAMED = 3  # of the files that are no pictures, and of a line's unsure digits: so many are named
+WIDTH, MARGIN = 1300, 20  # pixels: of own_digits.png
+DIGIT = 44  # pixels: about how high a digit is drawn on its photo
+FONT = ImageFont.load_default(14)
+SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
 
 
 def read_images(paths, logits_of, folder):
@@ -32,15 +37,14 @@ def read_images(paths, logits_of, folder):
 
     paths: image files, patterns of them, and folders. logits_of: as reader.read takes it. folder: where the two files
     go. The numbers go to standard output, all else to standard error. Returns the exit code: 1 where an image could not
-    be read or shows no digit, else 0.
+    be read or shows no digit, else 0. Raises UserError where the two files can't be written.
     """
     files, others = find_files(paths)
     if others:
         named = ", ".join(file.name for file in others[:NAMED]) + ", …" * (len(others) > NAMED)
         _say(f"{len(others)} {'files are no pictures' if len(others) > 1 else 'file is no picture'}: {named}")
     drawn, rows, pictures, unsure, failures = [], [], 0, 0, 0
-    delay = 0 if len(files) > 1 else 0.5  # seconds: a bar for one picture would only flicker
-    with tqdm(total=len(files), unit=" pictures", disable=None, leave=False, delay=delay, miniters=1) as bar:
+    with tqdm(total=len(files), unit=" pictures", disable=None, leave=False, miniters=1) as bar:
         for file in files:
             for number, (name, page, count) in enumerate(iter(partial(_next, pages(file, file)), None), 1):
                 bar.total += count - 1 if number == 1 else 0
@@ -51,18 +55,18 @@ def read_images(paths, logits_of, folder):
                     unsure += sum(digit.unsure for digit in reading.digits)
                     rows += _rows(name, number, page, reading)
                     if len(drawn) < PHOTOS:
-                        drawn.append((Path(name).name, page.picture, reading))
+                        drawn.append((Path(name).name, _framed(page.picture, reading.digits)))
                 else:
                     _say(f"error: {f'{name} shows no digit: write darker, or come closer' if reading else page}")
                     failures += 1
                 bar.update()
     if drawn:
         picture, table = folder / f"{NAME}.png", folder / f"{NAME}.csv"
-        draw_own_digits(picture, drawn, pictures)
+        _draw(picture, drawn, f"{len(drawn)} of {pictures} pictures")
         _write_table(table, rows)
         _say(f"saved {shown(picture)} and {shown(table)}")
     if pictures > 1:
-        _say(f"{pictures} pictures: {len(rows)} digits, {unsure} of them unsure; {failures} pictures without an answer")
+        _say(f"{pictures} pictures: {len(rows)} digits, {unsure} unsure; {failures} failed")
     return 1 if failures else 0
 
 
@@ -117,8 +121,7 @@ def _print_reading(name, page, reading):
             for position, digit in enumerate(line.digits, 1)
             if digit.unsure
         ]
-        more = f"; and {len(unsure) - NAMED} more" if len(unsure) > NAMED else ""
-        _say(f"{name}: {line.text}" + f"   unsure: {'; '.join(unsure[:NAMED])}{more}" * bool(unsure), sys.stdout)
+        _say(f"{name}: {line.text}" + f"   unsure: {'; '.join(unsure)}" * bool(unsure), sys.stdout)
     if reading.turned:
         _say(f"{name} was turned by {reading.turned}° to be read")
     if page.frame:
@@ -146,3 +149,38 @@ def _write_table(path, rows):
     csv.writer(text, lineterminator="\n").writerows([COLUMNS.split(), *rows])
     with atomic_write(path) as file:
         file.write(text.getvalue().encode("utf-8-sig", "backslashreplace"))
+
+
+def _framed(picture, digits):
+    """The photo, scaled so that its digits are about DIGIT pixels high, with a frame and the answer at each."""
+    scale = max(DIGIT / np.median([digit.box[2] - digit.box[0] for digit in digits]), 200 / max(picture.shape))
+    scale = min(scale, 6, (WIDTH - 4 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
+    photo = ImageOps.expand(ImageOps.scale(Image.fromarray(picture), scale), MARGIN, "white")  # room for answers
+    draw = ImageDraw.Draw(photo)
+    for digit in digits:
+        top, left, bottom, right = (edge * scale + MARGIN for edge in digit.box)
+        colour, label = (UNSURE_COLOUR, f"{digit.answer}?") if digit.unsure else (SURE_COLOUR, f"{digit.answer}")
+        draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # to be seen on the dark
+        draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour)
+        font = ImageFont.load_default(min(max(11, 0.4 * (bottom - top)), MARGIN))
+        draw.text((left - 2, top - 3), label, colour, font, "ls", stroke_width=2, stroke_fill="white")
+    return photo
+
+
+def _draw(path, photos, title):
+    """Write own_digits.png: photos, a list of (name, image), each below its name, side by side where there is room."""
+    places, left, top, bottom = [], MARGIN, 2 * MARGIN, 0
+    for name, photo in photos:
+        width = max(photo.width, FONT.getlength(name)) + MARGIN
+        if left + width > WIDTH:
+            left, top = MARGIN, bottom
+        places.append((int(left), top))
+        left, bottom = left + width, max(bottom, top + MARGIN + photo.height)
+    sheet = Image.new("RGB", (WIDTH, bottom), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN / 2), title, "black", FONT)
+    for (name, photo), (left, top) in zip(photos, places, strict=True):
+        sheet.paste(photo, (left, top + MARGIN))
+        draw.text((left + MARGIN, top + MARGIN / 2), name, "black", FONT)
+    with atomic_write(path) as file:
+        sheet.save(file, "PNG")
