@@ -11,8 +11,6 @@ from handwriting.forms import form_of
 
 DOUBTFUL = 0.35  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
-SIZES = (0.42, 2.4)  # of the page's digits, in the size of the middle one
-CONTRAST = 0.35  # of the page's darkest digits: what has less is no ink
 LEVEL = 4  # in heights, squared: so much speaks for level rows before any pair of digits tells of their slope
 MOST = 1000  # digits on a picture
 STROKE_SURE = 0.9  # how sure it is that a lone stroke is a digit, where nothing but digits is expected
@@ -64,7 +62,7 @@ def find_digits(picture, looks, strokes=()):
     The list is empty where there are no digits.
     """
     image = Image.fromarray(picture)
-    found = _of_one_pen(image, _centres(picture.shape, looks))
+    found = _centres(picture.shape, looks)
     forms = {}  # by the place in `found`'s first order
     numbers = np.arange(len(found))
     while True:
@@ -92,7 +90,7 @@ def _covers(box, other):
 
 
 def _centres(shape, looks):
-    """What stands out as a digit's centre at any scale, as Found."""
+    """What stands out as a digit's centre at any scale, as Found, the surest first."""
     parts = []
     for number, look in enumerate(looks):
         sure = look.maps[0]
@@ -101,42 +99,14 @@ def _centres(shape, looks):
         y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
         part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
         parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
-    return Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
-
-
-def _of_one_pen(image, found):
-    """The digits, the surest first, without those whose ink hardly stands out beside that of the page's darkest.
-
-    The grain of paper, wood and cloth looks like rows of small digits.
-    """
-    found = found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
-    if not len(found):
-        return found
-    boxes = np.clip(found.boxes, 0, (image.height, image.width) * 2)
-    contrasts = np.array([_contrast(image, *box) for box in boxes])
-    order = np.argsort(contrasts)
-    certain = found.sure > min(CERTAIN, found.sure.max() * 0.99)
-    weights = np.cumsum((found.sure * found.size * certain)[order])
-    darkest = contrasts[order][np.searchsorted(weights, weights[-1] * 0.9)]
-    return found[contrasts > CONTRAST * darkest]
-
-
-def _contrast(image, top, left, bottom, right):
-    """How much the ink in a box differs from its paper, in the colour in which it does most, from 0 to 1."""
-    if bottom - top < 1 or right - left < 1:
-        return 0.0
-    pixels = image.resize((12, 12), Image.Resampling.BOX, box=(left, top, right, bottom), reducing_gap=2)
-    pixels = np.sort(np.asarray(pixels, dtype=np.float32).reshape(144, 3), axis=0)
-    low, high = pixels[8], pixels[-9]
-    return float(((high - low) / (high + 16)).max())
+    found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
+    return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
 
 
 def _kept(found):
     """Which of what was found are digits: an index array."""
-    kept = np.arange(len(found))
-    for rule in (_apart, _believed, _of_one_size):
-        kept = kept[rule(found[kept])]
-    return kept
+    apart = _apart(found)
+    return apart[_believed(found[apart])]
 
 
 def _apart(found):
@@ -166,16 +136,6 @@ def _believed(found):
         believed = more
 
 
-def _of_one_size(found):
-    """Those not much smaller or larger than the others: the middle one by size and by certainty."""
-    if not len(found):
-        return []
-    order = np.argsort(found.size)
-    weights = np.cumsum((found.sure**2 * found.size**1.5)[order])
-    middle = found.size[order][np.searchsorted(weights, weights[-1] / 2)]
-    return (found.size > SIZES[0] * middle) & (found.size < SIZES[1] * middle)
-
-
 def in_lines(digits):
     """Digits, as Found, in lines from top to bottom, each from left to right: a list of lists of their numbers."""
     if not len(digits):
@@ -202,26 +162,4 @@ def in_lines(digits):
             best[1].append(digit)
         else:
             lines.append([digit])
-    lines = _joined(sorted(lines, key=lambda line: digits.column[line[0]]), digits, height)
     return sorted(lines, key=lambda line: np.mean(digits.row[line] - slope * digits.column[line]))
-
-
-def _joined(lines, digits, height):
-    """Lines, by the column of their first digit, with those joined of which one goes on beside another, as high as it.
-
-    In a number written in groups, each group may climb by itself.
-    """
-    joined = []
-    for line in lines:
-        row, left = np.mean(digits.row[line]), digits.column[line[0]]
-        best = 0.5 * height, None
-        for other in joined:
-            if 0 < left - digits.column[other[-1]] < 4 * height:
-                down = abs(row - np.mean(digits.row[other]))
-                if down < best[0]:
-                    best = down, other
-        if best[1]:
-            best[1].extend(line)
-        else:
-            joined.append(line)
-    return joined

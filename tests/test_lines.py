@@ -5,13 +5,12 @@ import numpy as np
 from handwriting.lines import Found, in_lines
 
 
-def row_of(rng, gaps, size, climb=0.0, top=0.0):
-    """Boxes of a row of digits of uneven heights with so many pixels after each; each half climbs so much a digit."""
+def row_of(rng, gaps, size, top=0.0):
+    """Boxes of a row of digits of uneven heights with so many pixels after each."""
     boxes, left = [], 20.0
-    for number, gap in enumerate(gaps):
+    for gap in gaps:
         height = size * np.exp(rng.normal(0, 0.1))
-        climbed = climb * (number % (len(gaps) // 2) - len(gaps) / 4)
-        middle = top + 70 - climbed + rng.normal(0, 0.1) * size
+        middle = top + 70 + rng.normal(0, 0.1) * size
         boxes.append((middle - height / 2, left, middle + height / 2, left + 0.6 * height))
         left += 0.6 * height + gap
     return boxes
@@ -24,11 +23,6 @@ def lines_of(boxes):
 def test_a_row_of_uneven_digits_with_a_wide_gap_is_one_line():
     rows = (row_of(np.random.default_rng(seed), [8, 12, 300, 10, 15, 9], 50) for seed in range(80))
     assert sum(len(lines_of(row)) == 1 for row in rows) >= 77
-
-
-def test_groups_that_climb_side_by_side_are_one_line():
-    rows = (row_of(np.random.default_rng(seed), [9, 9, 9, 9, 40] * 2, 40, climb=9) for seed in range(40))
-    assert sum(len(lines_of(row)) == 1 for row in rows) >= 36
 
 
 def test_lines_go_from_top_to_bottom_and_digits_from_left_to_right():
