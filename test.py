@@ -8,7 +8,8 @@ Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF and PDF, 8x8 pixels
 to 50 megapixels, 500 pages a file. The newest run reads them, or the one that
 is named with them; before there is any, checkpoints/small. Numbers go to
 standard output ("page.jpg: 2102   unsure: ..."), own_digits.csv and .png to the
-run's folder, or, when checkpoints/small reads, to the current one.
+run's folder, or, when checkpoints/small reads, to the current one. A name that
+begins with - goes after --.
 """
 
 from support.errors import ArgumentParser, UserError, one_line_errors
