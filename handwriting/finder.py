@@ -20,7 +20,7 @@ WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: of the votes
 PAD = 16  # pixels: by which a picture's border is repeated around it
-CERTAIN = 0.5  # how sure the finder has to be of a digit anywhere
+CERTAIN = 0.55  # how sure the finder has to be of a digit anywhere
 LARGE, SURE = 28, 0.65  # pixels: where three digits of four are larger, and half surer, no larger scale is looked at
 
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 from handwriting.finder import CERTAIN, PAD
 from handwriting.forms import form_of
 
-DOUBTFUL = 0.35  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
+DOUBTFUL = 0.4  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
 OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
 LEVEL = 4  # in heights, squared: so much speaks for level rows before any pair of digits tells of their slope
 MOST = 1000  # digits on a picture

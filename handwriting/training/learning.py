@@ -1,6 +1,7 @@
 """How the finder learns: pages of MNIST's training digits, what it should say of them, and the training loop."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
-from handwriting.training.pages import CLEAN, KINDS, Page, PageDigit, make_page
+from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
 from support.files import atomic_write
@@ -37,8 +38,8 @@ def targets(page):
     """What the finder should say of a Page, padded to SIDE: float32 [9, SIDE / 2, SIDE / 2].
 
     Centres (1 in the middle, falling around), ink, log height, log width, the votes down and right; then where a
-    centre counts, where sizes do, and the label of the digit whose ink is here, or -1. Digits that are half seen, too
-    small or too large count neither way.
+    centre counts, where sizes do, and the label of the digit whose ink is here, or -1. Digits that are half seen or
+    not clear, too small or too large count neither way.
     """
     maps = np.zeros((9, SIDE // 2, SIDE // 2), np.float32)
     maps[6], maps[8] = 1, -1
@@ -51,7 +52,7 @@ def targets(page):
         y, x = (top + bottom) / 4 - 0.5, (left + right) / 4 - 0.5
         own = owner == number
         maps[4][own], maps[5][own] = (y - rows[own]) * 2 / UNIT, (x - columns[own]) * 2 / UNIT
-        if digit.seen > 0.7 and max(height, width) >= READABLE:
+        if digit.seen > 0.7 and digit.clear and max(height, width) >= READABLE:
             maps[8][own] = digit.label
         if digit.seen < 0.4:
             continue
@@ -61,7 +62,7 @@ def targets(page):
             slice(max(0, int(middle - 4 * spread)), max(0, int(middle + 4 * spread) + 2))
             for middle, spread in ((y, down), (x, across))
         )
-        if digit.seen < 0.85 or not SIZES[0] <= size <= SIZES[1]:
+        if digit.seen < 0.85 or not digit.clear or not SIZES[0] <= size <= SIZES[1]:
             maps[6][window] = 0
             continue
         near = np.exp(-((rows[window] - y) ** 2) / (2 * down**2) - (columns[window] - x) ** 2 / (2 * across**2))
@@ -93,7 +94,7 @@ class Pages(torch.utils.data.Dataset):
         height, width = page.photo.shape[:2]
         top, left = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
         around = (top, SIDE - height - top), (left, SIDE - width - left)
-        digits = [PageDigit(d.label, d.row, tuple(np.add(d.box, (top, left, top, left))), d.seen) for d in page.digits]
+        digits = [replace(digit, box=tuple(np.add(digit.box, (top, left, top, left)))) for digit in page.digits]
         photo = np.pad(page.photo, (*around, (0, 0)), mode="edge")
         return Page(photo, digits, np.pad(page.owner, around, constant_values=-1))
 

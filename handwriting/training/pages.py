@@ -1,6 +1,6 @@
 """Photos of pages, made of MNIST's digits: what the finder learns from, and what tests and benchmarks read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,7 +56,6 @@ CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
-HARDLY = 0.5  # how much is seen of it
 TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
 
 
@@ -68,6 +67,7 @@ class PageDigit:
     row: int  # rows are counted from the top
     box: tuple  # top, left, bottom, right, in pixels, of all its ink, also where the picture ends before
     seen: float  # the share of its ink that is in the picture
+    clear: bool = True  # whether it can be told from its paper
 
 
 @dataclass
@@ -144,9 +144,8 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     for number, (label, row, top, left, glyph) in enumerate(glyphs):
         page, part = overlap(shape, top, left, glyph.shape)
         seen = float((glyph[part] * (1 - covered[page])).sum() / glyph.sum())
-        if not _stands_out(photo[page], owner[page] == number, all_ink[page] < 0.05):
-            seen = min(seen, HARDLY)
-        digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen))
+        clear = _stands_out(photo[page], owner[page] == number, all_ink[page] < 0.05)
+        digits.append(PageDigit(label, row, (top, left, top + glyph.shape[0], left + glyph.shape[1]), seen, clear))
     page = Page(photo, digits, np.where(covered < 0.5, owner, -1))
     return _cut_out(rng, page) if has["small"] else page
 
@@ -176,5 +175,6 @@ def _cut_out(rng, page):
     for number, digit in enumerate(page.digits):
         a, b, c, d = digit.box
         inside = (page.owner[top:bottom, left:right] == number).sum() / max(1, (page.owner == number).sum())
-        digits.append(PageDigit(digit.label, digit.row, (a - top, b - left, c - top, d - left), digit.seen * inside))
+        box = a - top, b - left, c - top, d - left
+        digits.append(replace(digit, box=box, seen=digit.seen * inside))
     return Page(page.photo[top:bottom, left:right], digits, page.owner[top:bottom, left:right])
