@@ -138,7 +138,7 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
 def test_no_free_port_is_told_in_one_line(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(page, "PORTS", [taken.getsockname()[1]])
-        with pytest.raises(UserError, match="are all taken"):
+        with pytest.raises(UserError, match="are all in use"):
             page.serve(None, None)
 
 

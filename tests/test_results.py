@@ -45,7 +45,7 @@ def test_numbers_are_printed_as_they_stand_with_what_is_unsure_and_failures_one_
     assert lines[0] == f"{photos / '0.png'}: 330   unsure: the 3rd, 0 (48 %, or 6 41 %)"
     assert lines[1] == f"{photos / '0.png'}: 3"
     assert len(lines) == 3 * 2
-    assert told[0] == "1 file is no picture: text.txt"
+    assert told[0] == "1 file is not a picture: text.txt"
     errors = [line for line in told if line.startswith("error: ")]
     assert all(str(path) in line for path, line in zip([*paths[:3], photos / "empty.png"], errors, strict=True))
     assert f"{photos / '0.png'} was turned by 90° to be read" in told
