@@ -55,13 +55,13 @@ FAULTS = {
 def test_a_device_that_computes_wrongly_is_named_and_not_used(accelerator, test_digits, capsys, fault, precision):
     accelerator(FAULTS[fault])
     assert devices.trusted_device(myCNN(SMALL), *test_digits, precision)[0] == devices.CPU
-    assert capsys.readouterr().err == "META computes this network wrongly: the CPU is used\n"
+    assert capsys.readouterr().err == "META gives wrong results for this network: the CPU is used instead\n"
 
 
 def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
     assert devices.trusted_device(myCNN(SMALL), *test_digits)[0] == devices.CPU
-    assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used\n"
+    assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used instead\n"
 
 
 def test_where_a_device_has_too_little_memory_the_cpu_is_not_used_in_its_place(accelerator, test_digits):
@@ -93,5 +93,5 @@ def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch):
 def test_what_the_cpus_memory_cannot_hold_is_refused_before_it_is_made(small_training, monkeypatch):
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     monkeypatch.setattr(train, "DIM_HIDDEN", [65_536] * 5)
-    with pytest.raises(UserError, match="training takes about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
+    with pytest.raises(UserError, match="training needs about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
         train.main()

@@ -515,11 +515,11 @@ def test_what_is_no_digit_gets_the_message_that_fits(sheet, pictures):
     sheet.drag([(0.5, 0.5)])
     assert sheet.pixels().min() < 60  # a dot
     assert sheet.answer() == ""
-    assert sheet.message() == "That is too small to read: write it larger"
+    assert sheet.message() == "This is too small to read: write it larger"
     sheet.press(Keys.ESCAPE)
     sheet.drag([(x, y) for x in (0.1, 0.9) for y in (0.1, 0.9, 0.1, 0.9)])
     if sheet.answer() == "":
-        assert sheet.message() == "That is no digit I know"
+        assert sheet.message() == "This is not a digit I know"
     sheet.give(as_png(np.full((100, 100), 255, np.uint8)), "drop")
     assert sheet.message().startswith("No digit found")
 

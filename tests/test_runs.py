@@ -113,7 +113,7 @@ def test_too_little_room_on_the_disk_is_said_before_training(stopped, monkeypatc
     size = 4 * sum(p.numel() for p in train.myCNN(SMALL).parameters())
     usage = type(shutil.disk_usage("/"))(10**12, 10**12, 7 * size)  # two epochs are left, and the state takes six
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match="GB are free: make room, or lower EPOCHS or DIM_HIDDEN"):
+    with pytest.raises(UserError, match="GB are free: free some disk space, or lower EPOCHS or DIM_HIDDEN"):
         train.main()
 
 
@@ -123,7 +123,7 @@ def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_room(stopp
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(UserError, match=rf"{name}.* could not be written .*make room"):
+        with pytest.raises(UserError, match=rf"{name}.* could not be written .*free some disk space"):
             train.main()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -186,7 +186,7 @@ def test_a_training_killed_within_any_save_or_at_any_moment_ends_with_the_same_p
 
 
 def test_the_newest_run_that_has_an_epoch_is_taken_and_a_newer_one_is_named(tmp_path, capsys):
-    with pytest.raises(UserError, match=r"no run in .* has an epoch yet: python train.py makes one"):
+    with pytest.raises(UserError, match=r"no run in .* has an epoch yet: run python train.py first"):
         newest_run(tmp_path / "nowhere")
     for number in (9, 10, 11):
         (tmp_path / f"run-{number:03d}").mkdir()

@@ -122,15 +122,15 @@ def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_where_it_was_tra
     assert test.main(["7.png"]) == folder
     first, second = capsys.readouterr().err.splitlines()
     assert first == "reading with epoch 4 of checkpoints/run-002"
-    assert second == "it has trained for fewer epochs than checkpoints/small, which may read better"
+    assert second == "it was trained for fewer epochs than checkpoints/small, which may read better"
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["checkpoints/small", "--fast"], "unrecognized arguments: --fast: see python .* --help"),
-        (["checkpoints/small", "checkpoints/run-001"], "name one run at most"),
-        (["--draw", "7.png"], "no images beside --draw"),
+        (["checkpoints/small", "checkpoints/run-001"], "name at most one run"),
+        (["--draw", "7.png"], "no images with --draw"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint):
