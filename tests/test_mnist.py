@@ -1,4 +1,4 @@
-"""MNIST is read right, or refused in one line."""
+"""MNIST is read correctly, or refused in one line."""
 
 import shutil
 from pathlib import Path
