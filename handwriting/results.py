@@ -57,7 +57,7 @@ def read_images(paths, logits_of, folder):
                     if len(drawn) < PHOTOS:
                         drawn.append((Path(name).name, _framed(page.picture, reading.digits)))
                 else:
-                    _say(f"error: {f'{name} shows no digit: write darker, or go closer' if reading else page}")
+                    _say(f"error: {f'{name} shows no digit: write darker, or move closer' if reading else page}")
                     failures += 1
                 bar.update()
     if drawn:
