@@ -5,10 +5,11 @@ python test.py photo.jpg more/ '*.png'  read images, PDFs and folders of them
 python test.py --draw                   open a page to draw digits on
 
 Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF or PDF, from 8x8
-pixels to 50 megapixels, with up to 500 pages. They are read with the newest run,
-or the run that you name; if there is none, with checkpoints/small. The numbers
-are printed ("page.jpg: 2102   unsure: ..."); own_digits.csv and .png are saved
-in the run's folder, or, with checkpoints/small, in the current folder.
+pixels to 50 megapixels, with up to 500 pages. The newest run reads them, or the
+run that you name; if there is none, checkpoints/small. The numbers are printed
+("page.jpg: 2102   unsure: ..."); own_digits.csv and .png are saved in the run's
+folder, or, if checkpoints/small reads, in the current folder. Put -- before a
+file name that begins with -.
 """
 
 from support.errors import ArgumentParser, UserError, one_line_errors

@@ -25,10 +25,12 @@ LARGE, SURE = 28, 0.65  # pixels, confidence: if 3 of 4 digits are larger and ha
 
 
 class Finder(nn.Module):
-    """Pictures, float [N, 3, H, W] in [0, 1], H and W multiples of 16 -> float [N, 6, H / 2, W / 2].
+    """Pictures, float [N, 3, H, W] in [0, 1] -> float [N, 6, H / 2, W / 2] and [N, 10, H / 4, W / 4].
 
-    The six maps: the logit of a digit's centre, the logit of its ink, the logarithms of its height and its width in
-    pixels, and the offset from this pixel to the digit's centre, down and to the right, in units of 16 pixels.
+    H and W are multiples of 16. The six maps: the logit of a digit's centre, the logit of its ink, the logarithms of
+    its height and its width in pixels, and the offset from this pixel to the digit's centre, down and to the right, in
+    units of 16 pixels. The ten: the logits of which digit's ink this is. Only training uses these: to learn to tell
+    digits from each other is also to learn to tell them from letters.
     """
 
     def __init__(self):
@@ -46,6 +48,7 @@ class Finder(nn.Module):
         self.side = nn.ModuleList([nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)])
         self.up = nn.ModuleList([_layer(c, c), _layer(b, b), _layer(a, a)])
         self.head = nn.Sequential(_layer(a, a), nn.Conv2d(a, 6, 1))
+        self.label = nn.Conv2d(b, 10, 1)
 
     def forward(self, x):
         x = 2 * x - 1
@@ -54,10 +57,11 @@ class Finder(nn.Module):
             passed.append(x := down(x))
         passed.append(x := self.near(self.down[2](x)))
         x = self.around(self.down[3](x))
+        steps = []
         for side, up, earlier in zip(self.side, self.up, reversed(passed), strict=True):
             x = F.interpolate(side(x), scale_factor=2, mode="bilinear", align_corners=False)
-            x = up(x + earlier)
-        return self.head(x)
+            steps.append(x := up(x + earlier))
+        return self.head(x), self.label(steps[1])
 
 
 class _Context(nn.Module):
@@ -129,7 +133,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
         x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).float() / 255
         right, bottom = (PAD + -side % 16 for side in (size[1], size[0]))
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
-        maps = finder(x)[0]
+        maps = finder(x)[0][0]
         maps[:2] = maps[:2].sigmoid()
         looks.append(Look(scale, maps.numpy()))
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])

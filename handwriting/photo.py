@@ -56,7 +56,7 @@ def pages(source, name):
     """
     try:
         if isinstance(source, Path) and not source.is_file():  # a pipe would block
-            raise UserError("has no picture" if source.is_dir() else "is missing or not a file: name a run or an image")
+            raise UserError("has no picture" if source.is_dir() else "is not an existing file: name a run or an image")
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
             head = file.read(1024)
             count, load = (_pdf if b"%PDF-" in head else _image)(file, head)

@@ -116,8 +116,7 @@ def _print_reading(name, page, reading):
     """Print a picture's lines, such as "page.jpg: 2102   unsure: the 3rd, 0 (48 %, or 6 41 %)", and any remarks."""
     for line in reading.lines:
         unsure = [
-            f"the {_ordinal(position)}, {digit.answer} "
-            f"({digit.certainty:.0%}, or {digit.second} {digit.probabilities[digit.second]:.0%})".replace("%", " %")
+            f"the {_ordinal(position)}, {digit.answer} ({digit.certainty:.0%}{_second(digit)})".replace("%", " %")
             for position, digit in enumerate(line.digits, 1)
             if digit.unsure
         ]
@@ -126,6 +125,12 @@ def _print_reading(name, page, reading):
         _say(f"{name} was turned by {reading.turned}° to be read")
     if page.frame:
         _say(f"{name} is animated: frame {page.frame} was read, the first that is not blank")
+
+
+def _second(digit):
+    """The second answer, as in ", or 6 41%"; "" if its chance is below 1 %: the doubt is then whether it is a digit."""
+    chance = digit.probabilities[digit.second]
+    return f", or {digit.second} {chance:.0%}" if chance >= 0.01 else ""
 
 
 def _ordinal(number):

@@ -51,6 +51,8 @@ def _terminate(number, frame):
 
 def _end(kind, error, traceback):
     """The sys.excepthook, which Python calls with an uncaught exception."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a second one, while Python ends, would print a traceback
+        signal.signal(number, signal.SIG_DFL)
     if isinstance(error, KeyboardInterrupt):
         line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
     elif isinstance(error, (UserError, OSError)):  # no permission, a failing disk: too many to list

@@ -27,6 +27,6 @@ HYPERPARAMETERS = {
 def checked_hyperparameters(module):
     """The hyperparameters in a module's globals, as a dict. Raises a UserError that names one with a wrong value."""
     for name, (is_allowed, words) in HYPERPARAMETERS.items():
-        if not is_allowed(module[name]):
-            raise UserError(f"{name} = {module[name]!r:.60} in train.py must be {words}")
+        if not is_allowed(module.get(name)):  # None if the user has renamed or deleted it
+            raise UserError(f"{name} = {module.get(name)!r:.60} in train.py must be {words}")
     return {name: module[name] for name in HYPERPARAMETERS}

@@ -124,7 +124,7 @@ class Run:
         size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
         need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
         if need > free:
-            room = f"the run needs {need / 1e9:.1f} GB in {shown(self.folder)}, but only {free / 1e9:.1f} GB are free"
+            room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, but only {free / 1e6:,.0f} MB are free"
             raise UserError(f"{room}: free some disk space, or lower EPOCHS or DIM_HIDDEN")
 
     def save_state(self):

@@ -37,4 +37,5 @@ def load_weights(path):
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(array) for name, array in arrays.items()}
     except Exception as error:  # noqa: BLE001 (a damaged file makes the libraries raise nearly anything)
-        raise UserError(f"{shown(path)} is missing or damaged, or holds no weights ({error})") from error
+        problem = f"{shown(path)} is missing or damaged, or holds no weights ({error})"
+        raise UserError(f"{problem}: replace it with a good copy") from error

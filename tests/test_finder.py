@@ -46,7 +46,7 @@ def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_
 def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
     digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
-    centres, ink, heights, widths, down, across, counts, sized = learning.targets(page)
+    centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
     middles = [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
     rows, columns = np.nonzero(centres == 1)
     assert len(rows) == len(middles) > 5
@@ -54,6 +54,7 @@ def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_
         assert np.hypot(2 * rows + 1 - y, 2 * columns + 1 - x).min() <= 1.5
     assert (counts == 1).all()
     assert sized.sum() >= len(middles)
+    assert {int(label) for label in np.unique(labels)} == {-1} | {digit.label for digit in page.digits}
     rows, columns = np.nonzero(ink == 1)
     voted = np.stack([2 * rows + 1 + 16 * down[ink == 1], 2 * columns + 1 + 16 * across[ink == 1]], axis=1)
     distances = np.linalg.norm(voted[:, None] - np.array(middles), axis=2).min(1)
@@ -69,14 +70,14 @@ def test_training_lowers_the_loss_and_when_resumed_ends_with_the_same_weights(mo
     monkeypatch.setattr(learning, "training_letters", letters)
     losses, loss_function = [], learning.loss_function
 
-    def noted(maps, wanted):
-        losses.append(loss_function(maps, wanted))
+    def noted(*arguments):
+        losses.append(loss_function(*arguments))
         return losses[-1]
 
-    def stopped(maps, wanted):
+    def stopped(*arguments):
         if len(losses) == 6:
             raise KeyboardInterrupt
-        return noted(maps, wanted)
+        return noted(*arguments)
 
     def learn(name, loss):
         monkeypatch.setattr(learning, "loss_function", loss)

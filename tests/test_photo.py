@@ -93,7 +93,7 @@ def test_an_unreadable_image_is_refused_in_one_line_that_names_it(seven, tmp_pat
     seven.resize((7, 7)).save(tmp_path / "dot.png")
     Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
     Image.new("1", (8000, 8000)).save(tmp_path / "bomb.pdf", resolution=8000)
-    reasons = {"missing.png": "is missing", "bomb.png": "50 megapixels", "bomb.pdf": "50 megapixels"}
+    reasons = {"missing.png": "not an existing file", "bomb.png": "50 megapixels", "bomb.pdf": "50 megapixels"}
     reasons |= dict.fromkeys(("text.png", "program.jpg"), "not a picture in a known format") | {"dot.png": "8 × 8"}
     for name in {file.name for file in tmp_path.iterdir()} | reasons.keys():
         with pytest.raises(UserError, match=f"^{name} .*{reasons.get(name, '')}") as refused:

@@ -52,6 +52,13 @@ def test_each_line_of_numbers_is_printed_with_its_unsure_digits_and_each_failure
     assert told[-1] == "7 pictures: 12 digits, 3 unsure; 4 failed"
 
 
+def test_a_second_answer_without_a_chance_is_not_printed(photos, capsys, monkeypatch):
+    digit = Digit(BOXES[0], None, np.float32([0, 0.47, 0, 0.004, 0, 0, 0, 0, 0, 0]))
+    monkeypatch.setattr(results, "read", lambda picture, _: Reading([Line([digit])], 0))
+    read_images([photos / "0.png"], None, photos)
+    assert capsys.readouterr().out == f"{photos / '0.png'}: 1   unsure: the 1st, 1 (47 %)\n"
+
+
 def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_original_picture(photos, capsys):
     scan = Image.open(photos / "0.png").convert("L").resize((3200, 3200))
     path = photos / "照片 \udcff.tif"  # any name is printed and drawn

@@ -89,6 +89,12 @@ def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_train
     assert not train.CHECKPOINTS_DIR.exists()
 
 
+def test_a_hyperparameter_that_was_renamed_or_deleted_is_named(small_training, monkeypatch):
+    monkeypatch.delattr(train, "SEED")
+    with pytest.raises(UserError, match="SEED = None in train.py must be a whole number"):
+        train.main()
+
+
 def test_a_constant_learning_rate_stays_and_a_cosine_one_rises_and_falls_to_zero(monkeypatch):
     def rates(schedule):
         monkeypatch.setattr(train, "LR_SCHEDULE", schedule)

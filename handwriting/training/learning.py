@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
@@ -20,6 +21,7 @@ from support.weights import load_weights
 
 DATA_DIR = Path(__file__).parent.parent.parent / "data"
 
+READABLE = 9  # pixels: the longer side of digits that it learns to tell from each other
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
 STEPS = 4_000
 BATCH_SIZE = 16  # pages
@@ -27,17 +29,19 @@ SIDE = 256  # of a page, in pixels
 STEPS_A_SAVE = 500
 LEARNING_RATE = 0.002  # of AdamW, at its peak
 WARM_UP = 0.05  # of the steps
+DECAY = 0.998  # a step, of the average of the weights: it finds more than the last weights do
 SEED = 0
 
 
 def targets(page):
-    """What the finder should say of a Page, padded to SIDE: float32 [8, SIDE / 2, SIDE / 2].
+    """What the finder should say of a Page, padded to SIDE: float32 [9, SIDE / 2, SIDE / 2].
 
     Centres (1 in the middle, falling around), ink, log height, log width, the votes down and right; then where a
-    centre counts, and where sizes do. Digits that are half seen, too small or too large count neither way.
+    centre counts, where sizes do, and the label of the digit whose ink is here, or -1. Digits that are half seen, too
+    small or too large count neither way.
     """
-    maps = np.zeros((8, SIDE // 2, SIDE // 2), np.float32)
-    maps[6] = 1
+    maps = np.zeros((9, SIDE // 2, SIDE // 2), np.float32)
+    maps[6], maps[8] = 1, -1
     rows, columns = np.mgrid[: SIDE // 2, : SIDE // 2].astype(np.float32)
     owner = page.owner.reshape(SIDE // 2, 2, SIDE // 2, 2).max((1, 3))
     maps[1] = (page.owner >= 0).reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
@@ -47,6 +51,8 @@ def targets(page):
         y, x = (top + bottom) / 4 - 0.5, (left + right) / 4 - 0.5
         own = owner == number
         maps[4][own], maps[5][own] = (y - rows[own]) * 2 / UNIT, (x - columns[own]) * 2 / UNIT
+        if digit.seen > 0.7 and max(height, width) >= READABLE:
+            maps[8][own] = digit.label
         if digit.seen < 0.4:
             continue
         size = max(height, width)
@@ -92,8 +98,8 @@ class Pages(torch.utils.data.Dataset):
         return Page(photo, digits, np.pad(page.owner, around, constant_values=-1))
 
 
-def loss_function(maps, wanted):
-    """The sum of four losses: focal of the centres, cross-entropy of the ink, and L1 of sizes and votes."""
+def loss_function(maps, labels, wanted):
+    """The sum of five losses: focal of the centres, cross-entropy of ink and labels, and L1 of sizes and votes."""
     centres, ink, sizes, votes = wanted[:, 0], wanted[:, 1], wanted[:, 2:4], wanted[:, 4:6]
     counts, sized = wanted[:, 6], wanted[:, 7]
     found = torch.sigmoid(maps[:, 0]).clamp(1e-4, 1 - 1e-4)
@@ -105,7 +111,9 @@ def loss_function(maps, wanted):
     size_error = ((maps[:, 2:4] - sizes).abs().sum(1) * sized).sum() / sized.sum().clamp(min=1)
     voting = (ink > 0).float()
     vote_error = ((maps[:, 4:6] - votes).abs().sum(1) * voting).sum() / voting.sum().clamp(min=1)
-    return focal + 8 * cross_entropy + 0.5 * size_error + vote_error
+    whose = wanted[:, 8, ::2, ::2].long()
+    label_error = F.cross_entropy(labels, whose, ignore_index=-1, reduction="sum") / (whose >= 0).sum().clamp(min=1)
+    return focal + 0.5 * label_error + 8 * cross_entropy + 0.5 * size_error + vote_error
 
 
 def learn():
@@ -125,12 +133,14 @@ def learn():
         finder.load_state_dict(load_weights(WEIGHTS))
     else:
         nn.init.constant_(finder.head[-1].bias[:1], -4)  # centres are rare
+    average = AveragedModel(finder, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
+    parts = {"finder": finder, "average": average, "optimizer": optimizer, "scheduler": scheduler}
     state_file, step = WEIGHTS.with_suffix(".pt"), 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
-        for part, name in ((finder, "finder"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+        for name, part in parts.items():
             part.load_state_dict(state[name])
         step = state["step"]
     pages = Pages(images[:, 0].numpy(), labels.numpy(), letters)
@@ -141,18 +151,18 @@ def learn():
         photos, wanted = photos.to(device), wanted.to(device)
         x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
         with devices.autocast(device, precision):
-            maps = finder(x)
-        loss = loss_function(maps.float(), wanted)
+            maps, labels = finder(x)
+        loss = loss_function(maps.float(), labels.float(), wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step()
+        average.update_parameters(finder)
         step += 1
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
         if step % STEPS_A_SAVE == 0:
-            parts = {"finder": finder, "optimizer": optimizer, "scheduler": scheduler}
             with atomic_write(state_file) as file:
                 torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, file)
-    save_weights(finder)
+    save_weights(average.module)
     state_file.unlink(missing_ok=True)
