@@ -1,4 +1,4 @@
-"""The network myCNN of the report, and its parameter files."""
+"""The lab report's network, myCNN, and its parameter files."""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,11 @@ from support.files import shown
 from support.weights import load_weights, save_weights
 
 
-class myCNN(nn.Module):  # noqa: N801 (the report's name)
-    """The report's network: three convolutions with BatchNorm, then three linear layers.
+class myCNN(nn.Module):  # noqa: N801 (the lab report's name)
+    """The lab report's network: three convolutions with BatchNorm, then three linear layers.
 
-    dim_hidden: the widths of conv1, conv2, conv3, fc1 and fc2; the report's make 26,585,098 parameters. Raises
-    ValueError for anything but five positive integers.
+    dim_hidden: the widths of conv1, conv2, conv3, fc1 and fc2; the lab report's give 26,585,098 parameters.
+    Raises ValueError for anything but five positive integers.
     """
 
     def __init__(self, dim_hidden=(32, 128, 512, 1024, 256)):
@@ -32,27 +32,27 @@ class myCNN(nn.Module):  # noqa: N801 (the report's name)
         self.fc3 = nn.Linear(dim5, 10)
 
     def forward(self, x):
-        """Logits, float [N, 10], of digits x, float [N, 1, 28, 28] in [0, 1], ink bright on a dark ground."""
-        # Pooling before ReLU gives what ReLU before pooling gives, with a quarter of the ReLUs.
+        """Logits, float [N, 10], of digits x, float [N, 1, 28, 28] in [0, 1], bright ink on black."""
+        # Pooling before ReLU gives the same result as pooling after it, with a quarter of the ReLUs.
         x = F.relu(F.max_pool2d(self.bn1(self.conv1(x)), 2))  # [N, dim1, 14, 14]
         x = F.relu(F.max_pool2d(self.bn2(self.conv2(x)), 2))  # [N, dim2, 7, 7]
         x = F.relu(self.bn3(self.conv3(x)))  # [N, dim3, 7, 7]
         if x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
-            # flatten's gradient has another memory layout than x; ReLU's backward is slow where the two differ.
+            # flatten's gradient has a different memory layout from x; ReLU's backward is slow when the two differ.
             x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
         x = F.relu(self.fc1(x.flatten(1)))
         return self.fc3(F.relu(self.fc2(x)))
 
 
 def save_parameters(model, path):
-    """Save a myCNN's state_dict to the .npz file `path`, atomically. Raises UserError where it can't be written."""
+    """Save a myCNN's state_dict to the .npz file `path`, atomically. Raises UserError if it can't be written."""
     save_weights(path, model.state_dict())
 
 
 def load_parameters(path):
     """The myCNN, on the CPU and in eval mode, whose parameters save_parameters wrote to `path`.
 
-    Raises UserError, which names the file, where it is damaged or does not hold a myCNN's parameters.
+    Raises a UserError that names the file if it is damaged or does not hold a myCNN's parameters.
     """
     state = load_weights(path)
     try:

@@ -4,12 +4,12 @@ python test.py [checkpoints/run-001]    test the newest run, or the one named
 python test.py photo.jpg more/ '*.png'  read images, PDFs and folders of them
 python test.py --draw                   open a page to draw digits on
 
-Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF and PDF, 8x8 pixels
-to 50 megapixels, 500 pages a file. The newest run reads them, or the one that
-is named with them; before there is any, checkpoints/small. Numbers go to
-standard output ("page.jpg: 2102   unsure: ..."), own_digits.csv and .png to the
-run's folder, or, when checkpoints/small reads, to the current one. A name that
-begins with - goes after --.
+Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF or PDF, from 8x8
+pixels to 50 megapixels, with up to 500 pages. The newest run reads them, or the
+run that you name; if there is none, checkpoints/small. The numbers are printed
+("page.jpg: 2102   unsure: ..."); own_digits.csv and .png are saved in the run's
+folder, or, if checkpoints/small reads, in the current folder. Put -- before a
+file name that begins with -.
 """
 
 from support.errors import ArgumentParser, UserError, one_line_errors
@@ -65,13 +65,13 @@ def test_run(folder):
 def main(arguments=()):
     """Test a run, read images, or serve the page to draw on, as the command line says. Returns the exit code."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("paths", nargs="*", type=Path, metavar="path", help="a run's folder, images, folders of images")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="path", help="a run's folder, images or folders of them")
     parser.add_argument("--draw", action="store_true", help="open the page to draw on")
     options = parser.parse_args(arguments)
     runs = [path for path in options.paths if is_run(path)]
     images = [path for path in options.paths if path not in runs]
     if len(runs) > 1 or (options.draw and images):
-        parser.error("name one run at most, and no images beside --draw")
+        parser.error("name at most one run, and no images with --draw")
     devices.tune_cpu()
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
     if not (images or options.draw):
@@ -79,7 +79,7 @@ def main(arguments=()):
     epoch, path = list(saved_epochs(run).items())[-1]
     print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch < max(epoch_files(SMALL), default=0):
-        print(f"it has trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)
+        print(f"it was trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)
     model = load_parameters(path)  # stays on the CPU: a photo's few digits are read before a GPU is ready
     if options.draw:
         return serve(model, lambda digits: predict(model, digits))

@@ -1,7 +1,7 @@
 """Train myCNN on MNIST's 60,000 training digits, and save it after every epoch.
 
-Edit the constants at the top of train.py, and run it. Each run has its own
-folder, checkpoints/run-001, run-002, …; a run that was stopped is resumed.
+To change the training, edit the constants at the top of train.py. Each run has
+its own folder, checkpoints/run-001, run-002, …; an interrupted run is resumed.
 """
 
 from support.errors import ArgumentParser, one_line_errors
@@ -24,16 +24,16 @@ from support.hyperparameters import checked_hyperparameters
 from support.mnist import read_mnist
 from support.runs import open_run
 
-# Hyperparameters. The values are the report's, except where the comment says otherwise.
+# Hyperparameters. The values are the lab report's, except where the comment gives the lab report's own.
 EPOCHS = 20  # how many times all 60,000 digits are seen
-BATCH_SIZE = 64  # digits in a training step
+BATCH_SIZE = 64  # digits per training step
 LEARNING_RATE = 0.001  # of Adam; the peak of the schedule
 DIM_HIDDEN = [32, 128, 512, 1024, 256]  # widths of conv1, conv2, conv3, fc1, fc2
-LR_SCHEDULE = "cosine"  # a short warm-up, then down to zero; the report's: "constant"
-AUGMENT = True  # turn, scale, shear and shift every digit a little, differently each epoch; the report's: False
-LABEL_SMOOTHING = 0.1  # the share of each label that is spread over all ten classes; the report's: 0.0
-PRECISION = "auto"  # bfloat16 where the hardware has it; the report's: "float32"; or "bfloat16"
-SEED = 0  # the report has none; on one CPU the same seed gives the same parameters, to the bit
+LR_SCHEDULE = "cosine"  # a short warm-up, then down to zero; lab report: "constant"
+AUGMENT = True  # rotate, scale, shear and shift every digit a little, differently each epoch; lab report: False
+LABEL_SMOOTHING = 0.1  # the share of each label that is spread over all ten classes; lab report: 0.0
+PRECISION = "auto"  # bfloat16 if the hardware has it, else float32; lab report: "float32"; also allowed: "bfloat16"
+SEED = 0  # on the same CPU, the same seed gives the same parameters, bit for bit; lab report: none
 
 ROOT = Path(__file__).parent
 DATA_DIR = ROOT / "data"
@@ -47,9 +47,9 @@ def load_mnist(train, device):
 
 
 def augment(images):
-    """Turn, scale, shear and shift each digit by its own random amounts.
+    """Rotate, scale, shear and shift each digit by its own random amounts.
 
-    images: float [N, 1, 28, 28]; returns the same shape. At most 15°, 10 %, 0.2 and 2 pixels; black beyond the edge.
+    images: float [N, 1, 28, 28]; returns the same shape. The limits: 15°, 10 %, 0.2 and 2 pixels.
     """
 
     def random(limit):
@@ -67,7 +67,7 @@ def augment(images):
 
 
 def loss_function(logits, labels):
-    """The mean cross-entropy of logits [N, 10] and labels [N], the report's choice."""
+    """The mean cross-entropy of logits [N, 10] and labels [N], as in the lab report."""
     return F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
 
 
@@ -88,7 +88,7 @@ def make_scheduler(optimizer, steps):
     """The learning-rate scheduler that LR_SCHEDULE names, for a training of `steps` steps."""
     if LR_SCHEDULE == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
-    steps = max(steps, 4)  # OneCycleLR divides by zero where its rise or its fall is shorter than a step
+    steps = max(steps, 4)  # OneCycleLR divides by zero if its rise or its fall is shorter than a step
     rise = max(0.05, 2 / steps)
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=rise, cycle_momentum=False)
 
@@ -99,14 +99,14 @@ def train_epoch(model, optimizer, scheduler, images, labels, precision, epoch):
     loss_sum = torch.zeros((), device=images.device)
     batches = torch.randperm(len(images), device=images.device).split(BATCH_SIZE)
     start = time.perf_counter()
-    # The bar spans all epochs: it tells when the whole run will end. Where there is no bar, a line does, once.
+    # The progress bar spans all epochs, so it shows when the run will end. Without a bar, one line says it.
     done, whole = epoch * len(images), EPOCHS * len(images)
     with tqdm(desc=f"epoch {epoch}", initial=done, total=whole, unit=" digits", disable=None, leave=False) as bar:
         announce_after = 30 if bar.disable and epoch == 0 else math.inf  # seconds
         for step, batch in enumerate(batches):
             loss = train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
             loss_sum += loss * len(batch)
-            if step % 20 == 0 and not bar.disable:  # looking at the loss makes a GPU wait, so only now and then
+            if step % 20 == 0 and not bar.disable:  # this waits for the GPU, so only now and then
                 bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
             bar.update(len(batch))
             if (seconds := time.perf_counter() - start) > announce_after:
@@ -117,7 +117,7 @@ def train_epoch(model, optimizer, scheduler, images, labels, precision, epoch):
 
 
 def main():
-    """Train for EPOCHS epochs, saving each; an unfinished run of the same settings is resumed."""
+    """Train for EPOCHS epochs, saving each; an unfinished run with the same settings is resumed."""
     hyperparameters = checked_hyperparameters(globals())
     devices.tune_cpu()
     with torch.device("meta"):  # the network's shapes, without its memory

@@ -1,10 +1,10 @@
 """The accuracy figures of the README: python benchmarks/accuracy.py [row …]
 
-Trains each row below with train.py's own main(), tests every epoch as test.py does, and adds the epochs
-to benchmarks/accuracy.csv. What stands there already is skipped, so it can run a row at a time. Last it prints the
-table and draws benchmarks/accuracy.png. Rows "held-out …" are trained without the last 10,000 or 20,000 of the training
-digits and tested on these: between recipes, only they choose. Recipes that were refused, and that train.py's constants
-can't express, have their rows in the file alone. All rows together take about a day on two CPU cores.
+Trains each row below with train.py's own main(), tests every epoch as test.py does, and adds the epochs to
+benchmarks/accuracy.csv. Rows that are already there are skipped, so rows can be run one at a time. Finally it prints
+the table and draws benchmarks/accuracy.png. Rows "held-out …" are trained without the last 10,000 or 20,000 training
+digits and tested on these: recipes are chosen by these rows alone. Recipes that were rejected and that train.py's
+constants can't express are only in the CSV file. All rows together take about a day on two CPU cores.
 """
 
 import csv
@@ -39,7 +39,7 @@ NARROW = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.002}
 ROWS = {
     "default": {},
     "report": REPORT,
-    # At a constant rate a shorter run is the beginning of a longer one.
+    # At a constant learning rate, a shorter run is the beginning of a longer one.
     "report, learning rate 0.01": REPORT | {"LEARNING_RATE": 0.01, "EPOCHS": 10},
     "report, learning rate 0.0005": REPORT | {"LEARNING_RATE": 0.0005},
     "report, learning rate 0.0001": REPORT | {"LEARNING_RATE": 0.0001},
@@ -63,7 +63,7 @@ ROWS = {
 
 
 def load_digits(row, is_training, device):
-    """A row's digits to train or to test with. Of "held-out …" both are training digits: no test digit is read."""
+    """A row's digits to train or to test with. In "held-out …" both are training digits: no test digit is used."""
     if not row.startswith("held-out"):
         return load_mnist(train=is_training, device=device)
     images, labels = load_mnist(train=True, device=device)
@@ -104,13 +104,13 @@ def read_results():
 
 
 def mean_and_spread(values):
-    """The mean and, of several values, the standard deviation, in words."""
+    """The mean and, if there are several values, the standard deviation, as text."""
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.3f}{spread}"
 
 
 def print_table(results):
-    """Print a Markdown table: each row's last and best epoch over its seeds, and the median length of an epoch."""
+    """Print a Markdown table: each row's last and best epoch over its seeds, and the median duration of an epoch."""
     print("\n| row | seeds | last epoch, % | best epoch, % | s an epoch |\n" + "| --- " * 5 + "|")
     for row, seeds in results.items():
         last = mean_and_spread([run[-1][0] for run in seeds.values()])
@@ -143,7 +143,7 @@ def draw(results):
 
 
 def main():
-    """Measure the rows of the command line, or all, with the seeds that are not in the results file yet."""
+    """Measure the rows named on the command line, or all, with the seeds that are not in the results file yet."""
     for row in sys.argv[1:] or ROWS:
         for seed in SEEDS:
             if seed not in read_results()[row]:

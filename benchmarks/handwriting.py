@@ -1,9 +1,9 @@
 """How well handwriting is read: python benchmarks/handwriting.py [FOLDER] [RUN]
 
-Without FOLDER it makes pages of MNIST's test digits, which neither the finder nor myCNN has learnt from, with one
+Without FOLDER it makes pages from MNIST's test digits, on which neither the finder nor myCNN was trained, with one
 difficulty each; the seeds are fixed. FOLDER has labelled pictures: images/, and labels.csv with the columns file,
-digits (lines parted by "/"), kind and writer; the halves are those of writers with odd and with even numbers. They are
-read with the last epoch of RUN, or of checkpoints/small. Prints Markdown tables: what is read, and how sure it was.
+digits (lines separated by "/"), kind and writer; writers with odd and with even numbers are also scored apart. They are
+read with the last epoch of RUN, or of checkpoints/small. Prints Markdown tables: how much is read, and how confidently.
 """
 
 import csv
@@ -28,8 +28,8 @@ from support import device as devices
 from support.predicting import predict
 from support.runs import epoch_files
 
-PAGES = 12  # of each row
-SHAPE, HEIGHT = (480, 640), 30  # pixels: of a page, and of its digits, where a row does not say otherwise
+PAGES = 12  # per row
+SHAPE, HEIGHT = (480, 640), 30  # pixels: of a page, and of its digits, unless a row says otherwise
 PAPER = {"coloured": 0.5, "gradient": 0.5, "noise": 0.5}
 ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages.py, and what make_page takes
     "clean": ({"drawn": 1}, {}),
@@ -70,18 +70,18 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
     "signs": (PAPER | {"signs": 1}, {}),
     "tables": (PAPER | {"tabular": 1}, {}),
 }
-SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the certainties that are counted together
+SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of certainty
 
 
 def letters():
-    """Letters of fonts that pip installs, which the finder has not learnt from."""
+    """Letters of fonts that pip installs, on which the finder was not trained."""
     printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*.ttf"))
     hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
     return Letters(printed, sorted(hand), [])
 
 
 def pages_of(row, images, labels, count=PAGES, seed=1):
-    """So many pages of a row, of uint8 images [N, 28, 28] and int labels [N]: (photo, the lines that stand on it)."""
+    """Make `count` pages of a row from uint8 images [N, 28, 28] and int labels [N]: (photo, its lines of digits)."""
     kinds, options = ROWS[row]
     for number in range(count):
         rng = np.random.default_rng([seed, list(ROWS).index(row), number])
@@ -100,8 +100,8 @@ def pages_of(row, images, labels, count=PAGES, seed=1):
 
 
 def compared(written, found):
-    """Two texts: how many characters of one have to be changed, left out or put in to make the other (Levenshtein's
-    distance), and which characters of the second are right, a list of bools, by the shortest way from one to the other.
+    """Two texts' Levenshtein distance (how many characters must be changed, deleted or inserted to turn one into the
+    other), and which characters of the second are right in that alignment, a list of bools.
     """
     rows = [list(range(len(found) + 1))]
     for number, one in enumerate(written, 1):
@@ -123,11 +123,11 @@ def compared(written, found):
 
 @dataclass
 class Score:
-    """What was read of some pictures."""
+    """How well some pictures were read."""
 
     digits: int = 0
     wrong: int = 0
-    in_common: int = 0  # digits that are read and stand there
+    in_common: int = 0  # digits that were written and read
     lines: int = 0
     whole_lines: int = 0
     pictures: int = 0
@@ -172,7 +172,7 @@ def measure(pictures, logits_of):
 
 
 def print_said(score, name):
-    """Print how many of the digits that were read with about the same certainty are right."""
+    """Print, for each bin of certainty, how many of the digits in it are right."""
     said, true = np.array(score.said), np.array(score.true)
     for low, high in pairwise(SAID):
         among = (said >= low) & (said < high)

@@ -1,10 +1,10 @@
 """The speed figures of the README: python benchmarks/speed.py
 
-Measures a training step done the report's way (DataLoader, ToTensor for each digit, float32, Adam as it comes, the
-loss on the bar at every step), train.py's own step, imported, as it is and with one of its changes undone at a
-time, and a step of pytorch/examples' network and loop; and the machine's limit. Each way trains in a process of its
-own, for denormals and the allocator's settings belong to a process. All ways of the same network go on from the same
-1,000 steps of real training, and each is timed in turn with the report's way, one at work while the other waits.
+Measures a training step done the lab report's way (DataLoader, ToTensor for each digit, float32, default Adam, the
+loss on the bar at every step); train.py's own step, imported, as it is and with one of its changes undone at a time;
+a step of pytorch/examples' network and loop; and the machine's limit. Each way trains in a process of its own, because
+denormals and the allocator are settings of a process. All ways of the same network start from the same 1,000 steps of
+real training, and each is timed in turn with the lab report's way: one works while the other waits.
 """
 
 import io
@@ -31,9 +31,9 @@ import train
 from Model import myCNN
 from support import device as devices
 
-TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, where they are not flushed
-WARM_UP = 15  # steps of each way
-ROUNDS, STEPS = 4, 6  # timed in turn
+TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, if these are not flushed
+WARM_UP = 15  # steps of each way, which are not timed
+ROUNDS, STEPS = 4, 6  # of each way, timed in turn with the lab report's
 BATCH_SIZE, STEPS_PER_EPOCH = 64, 938
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -41,7 +41,7 @@ REPORT, EXAMPLES = "the lab report's way", "pytorch/examples' network and loop"
 QUICK = "`train.py`, the quick recipe's narrow network"
 QUICK_RECIPE = {"DIM_HIDDEN": [16, 48, 96, 128, 64], "LEARNING_RATE": 0.003}
 REPORT_RECIPE = {"LR_SCHEDULE": "constant", "AUGMENT": False, "LABEL_SMOOTHING": 0.0}
-CHANGES = (  # what train.py does otherwise than the report; each is undone alone
+CHANGES = (  # what train.py does differently from the lab report; each is undone alone
     "the digits in one tensor",
     "denormals flushed",
     "freed memory kept",
@@ -53,7 +53,7 @@ CHANGES = (  # what train.py does otherwise than the report; each is undone alon
 
 
 class ReportCNN(myCNN):
-    """myCNN as the report writes it: ReLU, then pooling."""
+    """myCNN as in the lab report: ReLU, then pooling."""
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
@@ -63,7 +63,7 @@ class ReportCNN(myCNN):
 
 
 def steps_of_the_report(device, trained):
-    """A generator that takes a training step the report's way at each next(), going on from the file `trained`."""
+    """A generator that takes a training step the lab report's way at each next(), starting from the file `trained`."""
     model = ReportCNN().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     load_trained(trained, model, optimizer)
@@ -71,7 +71,7 @@ def steps_of_the_report(device, trained):
 
 
 def steps_of_the_examples(device, _):
-    """A generator that takes a training step of pytorch/examples' mnist, as it is described, at each next()."""
+    """A generator that takes a training step of pytorch/examples' mnist, in its own way, at each next()."""
     convolutions = nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)
     linear = nn.Flatten(), nn.Linear(64 * 12 * 12, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)
     model = nn.Sequential(*convolutions, *linear).to(device)
@@ -95,8 +95,8 @@ def steps_of_a_loader(device, model, optimizer, transform):
 
 
 def steps_of_train(device, undone=None, trained=None):
-    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone, going on from
-    the file `trained` if any, and gives the network and the optimizer."""
+    """A generator that takes train.py's own training step at each next(), with one of the CHANGES undone, starting from
+    the file `trained` if any, and yields the network and the optimizer."""
     if undone == "freed memory kept":
         torch.set_flush_denormal(True)
     else:
@@ -118,9 +118,9 @@ def steps_of_train(device, undone=None, trained=None):
 
 
 def save_trained(path):
-    """Train by the report's recipe, with denormals, and save network and optimizer; to be run in its own process.
+    """Train by the lab report's recipe, with denormals, and save network and optimizer; to be run in its own process.
 
-    Denormals come with steps, however small: small batches take less time.
+    Denormals come with the number of steps, whatever the batch size: small batches take less time.
     """
     with mock.patch.multiple(train, BATCH_SIZE=16, **REPORT_RECIPE):
         torch.manual_seed(0)
@@ -129,7 +129,7 @@ def save_trained(path):
 
 
 def load_trained(path, model, optimizer):
-    """Set a network and its Adam, however that is computed, to what save_trained saved."""
+    """Load what save_trained saved into a network and its Adam, fused or not."""
     network, adam = torch.load(path, map_location="cpu")
     model.load_state_dict(network)
     optimizer.load_state_dict(adam | {"param_groups": optimizer.state_dict()["param_groups"]})
@@ -151,7 +151,7 @@ def batches(device, undone):
 
 
 def work(connection, settings, undone, trained):
-    """A process that trains one way: it takes as many steps as it is sent, and sends back the seconds."""
+    """A process that trains one way: it receives a number of steps, takes them, and sends back the seconds."""
     device = devices.best_device()
     torch.manual_seed(0)
     with mock.patch.multiple(train, BATCH_SIZE=BATCH_SIZE, **settings):
@@ -167,19 +167,19 @@ def work(connection, settings, undone, trained):
 
 
 def start(settings, undone, trained):
-    """Start a process that trains one way: with settings for train.py, and one of the CHANGES undone, or as others do.
+    """Start a process that trains one way, REPORT, EXAMPLES or train.py's, with settings and one of the CHANGES undone.
 
     Returns the connection to it.
     """
     connection, other = SPAWN.Pipe()
     SPAWN.Process(target=work, args=(other, settings, undone, trained), daemon=True).start()
-    other.close()  # so that recv ends where the process has failed
+    other.close()  # so that recv ends if the process fails
     seconds(connection, WARM_UP)
     return connection
 
 
 def seconds(connection, count):
-    """How long a process takes for so many steps."""
+    """How many seconds a process takes for `count` steps."""
     connection.send(count)
     return connection.recv()
 
@@ -197,8 +197,8 @@ def best_time(function, device, tries=10):
 
 
 def floor(device, precision):
-    """The least time of a training step, in seconds: what it must move over the bandwidth, plus what it must compute
-    over the matrix rate; and both in words."""
+    """The minimum time of a training step, in seconds: the bytes it must move divided by the bandwidth, plus the
+    operations it must compute divided by the rate of matrix products; and both in words."""
     one, other = (torch.ones(64_000_000, device=device) for _ in range(2))  # much larger than the caches
     speed = 3 * one.nbytes / best_time(lambda: one.add_(other), device)  # bytes a second
     left, right = (torch.randn(4096, 4096, device=device, dtype=precision) for _ in range(2))

@@ -1,11 +1,11 @@
-"""Somebody's own digits, also for other code: `from handwriting import read_file, read_picture`."""
+"""Reads handwritten digits, from your own code too: `from handwriting import read_file, read_picture`."""
 
 import functools
 import os
 from pathlib import Path
 
-# Before PyTorch is imported: threads that wait sleep. Spinning, they take the cores from those they wait for, and on a
-# busy machine a picture was read in 53 s instead of 9; on an idle one sleeping costs 7 %, so train.py leaves it out.
+# Set before PyTorch is imported: waiting threads sleep instead of spinning, which takes the cores from the threads they
+# wait for: on a busy machine a picture took 53 s instead of 9. On an idle one it costs 7 %, so train.py doesn't set it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from PIL import Image
@@ -20,10 +20,10 @@ SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network th
 
 
 def read_file(path, model=None):
-    """Yield what is written on each page of an image file, as a reader.Reading: its lines, their digits.
+    """Yield what is written on each page of an image file, as a reader.Reading: its lines and their digits.
 
-    A digit's box is in pixels of the picture as a viewer shows it; of a PDF's page in points, 1/72 inch. model: a
-    myCNN, such as Model.load_parameters gives; else the small network. Raises support.errors.UserError.
+    A digit's box is in pixels of the picture as a viewer shows it; on a PDF's page it is in points, 1/72 inch. model:
+    a myCNN, e.g. from Model.load_parameters; without it, the small network reads. Raises support.errors.UserError.
     """
     for _, page, _ in pages(Path(path), path):
         if isinstance(page, UserError):
@@ -32,9 +32,9 @@ def read_file(path, model=None):
 
 
 def read_picture(picture, model=None):
-    """What is written on a picture, as read_file gives it.
+    """What is written in a picture, as a reader.Reading, like read_file's.
 
-    picture: an image of Pillow's, or a uint8 array [height, width] or [height, width, 3], RGB; from 8×8 pixels to 50
+    picture: a Pillow image, or a uint8 array [height, width] or [height, width, 3], RGB; from 8×8 pixels to 50
     megapixels.
     """
     return _read(page_of(picture if isinstance(picture, Image.Image) else Image.fromarray(picture)), model)

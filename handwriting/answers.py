@@ -1,4 +1,4 @@
-"""What the page asks, as JSON can carry it: a picture or a drawing read, and what each layer makes of a digit."""
+"""The answers to the page's requests, ready for JSON: what a picture or a drawing says, and a digit's activations."""
 
 import base64
 import io
@@ -13,31 +13,31 @@ from handwriting.photo import pages
 from handwriting.reader import read, read_drawing
 from support.errors import UserError
 
-SHEET, PEN = (800, 600), 28  # of the page's sheet, in its own units, as in page.html
-DRAWN = 0.65  # pixels a unit: gives the pen the width that read_drawing expects
-SMOOTH = 3  # times as large a drawing is painted, and then made smaller, for smooth edges
-MIN_SIDE = 8  # pixels: of what can be read
-MAX_MAPS = 16  # shown of a convolution
-STRIP = 16  # times as wide as high is the picture of a linear layer
+SHEET, PEN = (800, 600), 28  # the size of the page's sheet and the width of its pen, in units of the sheet (page.html)
+DRAWN = 0.65  # pixels per unit: gives the pen the width that read_drawing expects
+SMOOTH = 3  # a drawing is painted this many times larger, then scaled down, for smooth edges
+MIN_SIDE = 8  # pixels: the smallest part that can be read
+MAX_MAPS = 16  # feature maps shown of a convolution
+STRIP = 16  # width / height of a linear layer's picture
 DATA = "data:image/png;base64,"
 DOES = {
-    "form": "The digit's ink, in the form of MNIST's digits: all that the network gets.",
+    "form": "The digit's ink, cut out and centred as in MNIST: this is all that the network sees.",
     "conv1": "3×3 filters move over the form; then BatchNorm and ReLU.",
-    "conv2": "A 2×2 max pool halves those maps; 3×3 filters over all of them, BatchNorm and ReLU.",
-    "conv3": "Once more a 2×2 max pool, 3×3 filters, BatchNorm and ReLU.",
-    "fc1": "Each unit weighs all values of conv3; then ReLU.",
-    "fc2": "Each unit weighs all of fc1; then ReLU.",
+    "conv2": "2×2 max pooling halves these maps; then 3×3 filters over all of them, BatchNorm and ReLU.",
+    "conv3": "2×2 max pooling again, then 3×3 filters, BatchNorm and ReLU.",
+    "fc1": "Each unit is a weighted sum of all values of conv3; then ReLU.",
+    "fc2": "Each unit is a weighted sum of all units of fc1; then ReLU.",
 }
 
 
 def read_file(file, part, logits_of):
     """Read a picture, a binary file, or a part of it: "left,top,right,bottom", each from 0 to 1. Returns a dict:
 
-    "width" and "height" of the picture, by how many degrees it was "turned", and "lines", from top to bottom: their
-    "text" and their "numbers", which are lists of digits: "box" in the picture [top, left, bottom, right], "form" that
-    the network saw, ten "probabilities", the "answer", its "certainty" and whether that is "unsure"; the "picture" that
-    was read, for browsers that can't show the file, and of how many "pages" it is the first. Pictures are data:
-    addresses. logits_of: as reader.read takes it. Raises UserError.
+    the picture's "width" and "height"; by how many degrees it was "turned"; "lines", from top to bottom, each with its
+    "text" and its "numbers", lists of digits: the "box" in the picture [top, left, bottom, right], the "form" that the
+    network saw, ten "probabilities", the "answer", its "certainty" and whether it is "unsure"; the "picture" that was
+    read, for browsers that can't show the file; and "pages", the number of pages of the file, of which the first is
+    read. Pictures are data: URLs. logits_of: as for reader.read. Raises UserError.
     """
     _, page, count = next(pages(file, "This file"))
     if isinstance(page, UserError):
@@ -55,13 +55,13 @@ def read_file(file, part, logits_of):
 
 
 def read_strokes(strokes, logits_of):
-    """Read a drawing's strokes, as painted takes them. Returns a dict, as read_file, without "picture" and "pages"."""
+    """Read a drawing, given as strokes (see painted). Returns the dict of read_file, without "picture" and "pages"."""
     picture = painted(strokes)
     return _answer(read_drawing(picture, logits_of), picture)
 
 
 def _answer(reading, picture, left=0, top=0):
-    """A reading of the part of a picture that begins at left, top, as a dict."""
+    """The dict for the reading of a picture's part whose top left corner is at (left, top)."""
 
     def told(digit):
         box = np.add(digit.box, (top, left, top, left)).tolist()
@@ -76,10 +76,10 @@ def _answer(reading, picture, left=0, top=0):
 
 
 def painted(strokes):
-    """A drawing as read_drawing takes it, uint8 [390, 520, 3], black on white.
+    """Paint a drawing for read_drawing: uint8 [390, 520, 3], black on white.
 
-    strokes: a list of lists of points [x, y], in the sheet's units. They come in place of the canvas's pixels, which
-    some browsers keep from a page. Raises UserError where they are none.
+    strokes: a list of lists of points [x, y], in the sheet's units. The page sends these instead of pixels, because
+    some browsers don't let a page read its canvas. Raises UserError if they are anything else.
     """
     scale = DRAWN * SMOOTH
     image = Image.new("L", [round(side * scale) for side in SHEET], "white")
@@ -97,7 +97,7 @@ def painted(strokes):
 
 @torch.inference_mode()
 def activations(model, form):
-    """What each layer of a myCNN, in eval mode, makes of a form, uint8 [28, 28], after ReLU and before max pooling.
+    """The activations of a myCNN, in eval mode, for a form, uint8 [28, 28], after ReLU and before max pooling.
 
     A dict from "conv1", "conv2", "conv3", "fc1" and "fc2" to float tensors [maps, side, side] or [units].
     """
@@ -110,24 +110,24 @@ def activations(model, form):
 
 
 def layers(model, form):
-    """The way of a digit through a myCNN, in eval mode, step by step, for people to look at.
+    """How a myCNN, in eval mode, reads a digit, layer by layer, as pictures for people to look at.
 
-    form: the picture in an answer of read_file. Returns for each step a dict: its "name", its "size", what it "does",
-    both in words, and its "pictures", data: addresses of PNG files. Their pixels are the activations, one scale a
-    layer: 255 is the largest. Of maps those with the highest mean are shown, the highest first; units are wrapped into
-    a strip. Raises UserError where the form is none.
+    form: a digit's "form" from read_file. Returns a dict for each step: its "name", its "size" and what it "does", both
+    in words, and its "pictures", data: URLs of PNG files. Their pixels are the activations, scaled so that 255 is the
+    largest of the layer. Of the feature maps, those with the highest mean are shown, highest first; units are wrapped
+    into a strip. Raises UserError if the form is not a PNG file.
     """
     try:
         digit = np.array(Image.open(io.BytesIO(base64.b64decode(form.removeprefix(DATA))), formats=["PNG"]))
     except (ValueError, OSError):
-        raise UserError("This is no form of a digit") from None
+        raise UserError("This is not a digit's form") from None
     steps = [{"name": "Form", "size": "28×28 pixels", "does": DOES["form"], "pictures": [form]}]
     for name, found in activations(model, digit).items():
         largest = max(found.max().item(), 1e-9)
         values = (found * 255 / largest).round().byte().numpy()
         if found.ndim == 3:
             shown = values[found.mean((1, 2)).argsort(descending=True)[:MAX_MAPS].numpy()]
-            size = f"{len(shown)} of {len(found)} maps of {found.shape[1]}×{found.shape[2]}, the highest mean first"
+            size = f"{len(shown)} of {len(found)} maps of {found.shape[1]}×{found.shape[2]}, highest mean first"
         else:
             width = math.ceil(math.sqrt(STRIP * len(values)))
             shown = np.pad(values, (0, -len(values) % width)).reshape(1, -1, width)
@@ -138,7 +138,7 @@ def layers(model, form):
 
 
 def _address(picture, kind="PNG"):
-    """A picture, uint8 [height, width] or [height, width, 3], as a data: address."""
+    """A picture, uint8 [height, width] or [height, width, 3], as a data: URL."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,8 +1,8 @@
-"""The finder: a small network that sees where digits are on a picture, and which ink is whose.
+"""The finder: a small network that detects the digits in a picture, and which ink belongs to which digit.
 
-training/ trains it on pages made of MNIST's training digits. After Zhou et al., "Objects as Points", 2019 (a map of
-centres, and sizes read off there), with a vote of each pixel for its digit's centre as in Cheng et al.,
-"Panoptic-DeepLab", 2020.
+training/ trains it on pages made from MNIST's training digits. It follows Zhou et al., "Objects as Points", 2019 (a
+heatmap of centres, with the size predicted at each centre); in addition, each pixel votes for the centre of its digit,
+as in Cheng et al., "Panoptic-DeepLab", 2020.
 """
 
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from support import weights
 
 WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
-UNIT = 16  # pixels: of the votes
-PAD = 16  # pixels: by which a picture's border is repeated around it
-CERTAIN = 0.55  # how sure the finder has to be of a digit anywhere
-LARGE, SURE = 28, 0.65  # pixels: where three digits of four are larger, and half surer, no larger scale is looked at
+UNIT = 16  # pixels: the unit of the votes
+PAD = 16  # pixels: padding around a picture, a copy of its outermost pixels
+CERTAIN = 0.55  # confidence threshold: above it, a detection is accepted wherever it is
+LARGE, SURE = 28, 0.65  # pixels, confidence: if 3 of 4 digits are larger and half are surer, larger scales are skipped
 
 
 class Finder(nn.Module):
     """Pictures, float [N, 3, H, W] in [0, 1] -> float [N, 6, H / 2, W / 2] and [N, 10, H / 4, W / 4].
 
     H and W are multiples of 16. The six maps: the logit of a digit's centre, the logit of its ink, the logarithms of
-    its height and its width in pixels, and the way from here to the centre, down and to the right, in units of 16
-    pixels. The ten: the logits of which digit's ink this is. Only training uses them: to tell digits from each other is
-    to know them from letters.
+    its height and its width in pixels, and the offset from this pixel to the digit's centre, down and to the right, in
+    units of 16 pixels. The ten: the logits of which digit's ink this is. Only training uses these: to learn to tell
+    digits from each other is also to learn to tell them from letters.
     """
 
     def __init__(self):
@@ -65,12 +65,12 @@ class Finder(nn.Module):
 
 
 class _Context(nn.Module):
-    """Adds what stands around a place to what is known of it: text is told from digits by its neighbours."""
+    """A residual block that adds context to each pixel: its surroundings tell whether it belongs to text or a digit."""
 
     def __init__(self, width, hidden, reach=1):
         super().__init__()
         last = nn.Sequential(nn.Conv2d(hidden, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-        nn.init.zeros_(last[1].weight)  # at first it adds nothing
+        nn.init.zeros_(last[1].weight)  # the block starts as the identity
         self.layers = nn.Sequential(_layer(width, hidden, dilation=reach), last)
 
     def forward(self, x):
@@ -89,9 +89,9 @@ def save_weights(finder):
 
 
 def load_finder():
-    """The trained Finder of finder.npz, on the CPU, only to be used: its BatchNorm is folded into its convolutions.
+    """Load the trained Finder from finder.npz, on the CPU, for inference: BatchNorm is folded into the convolutions.
 
-    Raises UserError where finder.npz is missing or damaged.
+    Raises UserError if finder.npz is missing or damaged.
     """
     finder = Finder()
     finder.load_state_dict(weights.load_weights(WEIGHTS))
@@ -104,10 +104,10 @@ def load_finder():
 
 @dataclass
 class Look:
-    """What the finder sees on a picture at one scale.
+    """What the finder sees in a picture at one scale.
 
-    maps: float32 [6, rows, columns] as Finder gives it, the first two as probabilities; the middle of row r lies at
-    (2 r + 1 - PAD) / scale in the picture, and so do columns.
+    maps: float32 [6, rows, columns], the output of Finder, with the first two as probabilities. The middle of row r is
+    at (2 r + 1 - PAD) / scale in the picture; columns likewise.
     """
 
     scale: float
@@ -116,15 +116,15 @@ class Look:
 
 @torch.inference_mode()
 def look(finder, picture, largest=3.0, large=LARGE):
-    """What the finder sees on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
+    """Run the finder on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
 
-    largest: a scale that is not exceeded; large: the size in pixels, at a scale, of digits that need no larger scale.
-    Returns a list of Look, the smallest scale first and the last one that at which digits are large.
+    largest: the largest scale allowed; large: once most digits are larger than this, in pixels, larger scales are
+    skipped. Returns a list of Look, the smallest scale first.
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
     scales = [min(largest, 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0)]
-    while round(height * scales[-1]) > 34:  # no digit is higher than the picture
+    while round(height * scales[-1]) > 34:  # no digit is taller than the picture
         scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
     looks = []
@@ -139,6 +139,6 @@ def look(finder, picture, largest=3.0, large=LARGE):
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()
-            if sizes.quantile(0.25) > large and sure.median() > SURE:  # from afar, a group may look like a large digit
+            if sizes.quantile(0.25) > large and sure.median() > SURE:  # scaled down, a group may look like one digit
                 break
     return looks

@@ -1,4 +1,4 @@
-"""Where a digit was found -> its ink alone, in MNIST's form."""
+"""Cuts out a digit that was found: its ink alone, in MNIST's form."""
 
 import numpy as np
 from PIL import Image
@@ -6,22 +6,22 @@ from scipy import ndimage
 
 from handwriting.finder import PAD, UNIT
 
-PATCH, MARGIN = 48, 0.45  # pixels of a digit's longer side, and around it, while its ink is looked at
-OWN = 0.6  # in a digit's size: how far from its centre its ink's votes may lie
-SPECK = 0.08  # of a digit's ink: smaller parts are no part of it
-FILLED = 0.5  # of the height found: ink that is less high, as a hyphen's, is no digit
-THIN, SOFT = 3, 0.35  # a stroke of less, in pixels of MNIST's, gets so much of a pixel around it, as soft as MNIST's
+PATCH, MARGIN = 48, 0.45  # pixels: a digit's longer side in its crop; the margin around it, in digit sizes
+OWN = 0.6  # in digit sizes: how far from the digit's centre the votes of its ink may be
+SPECK = 0.08  # of a digit's ink: smaller connected components are dropped
+FILLED = 0.5  # of the height that the finder gave: if the ink is lower, like a hyphen, it is no digit
+THIN, SOFT = 3, 0.35  # pixels of the form: a thinner stroke gets a soft edge of this strength, as MNIST's strokes have
 
 
 def form_of(image, look, found, number):
-    """A digit in MNIST's form and the box of its ink, or None where it has no ink.
+    """A digit in MNIST's form and the box of its ink, or None if it has no ink.
 
-    image: PIL's, RGB; look: the finder.Look at which it was found; found: the lines.Found of the whole image, of which
-    it is this number. The form is a uint8 array [28, 28], ink bright on black, the box (top, left, bottom, right) in
-    the image's pixels.
+    image: a PIL image, RGB; look: the finder.Look in which the digit was found; found: the lines.Found of the whole
+    image; number: the digit's index in it. The form is a uint8 array [28, 28], bright ink on black, and the box is
+    (top, left, bottom, right), in the image's pixels.
     """
     scale, maps = look.scale, look.maps
-    # In float32, as what is near: else rounding puts another digit nearer than this one to itself.
+    # In float32, like the centres it is compared with below: otherwise rounding could make this one not the nearest.
     row, column = np.float32(found.row[number]), np.float32(found.column[number])
     size = float(found.size[number])
     top, left, bottom, right = (float(edge) for edge in found.boxes[number])
@@ -36,7 +36,7 @@ def form_of(image, look, found, number):
     y = top + (np.arange(height, dtype=np.float32)[:, None] + 0.5) * ((bottom - top) / height)
     x = left + (np.arange(width, dtype=np.float32) + 0.5) * ((right - left) / width)
     ink, down, across = _sampled(maps, (y * scale + PAD - 1) / 2, (x * scale + PAD - 1) / 2)
-    # Ink is the digit's whose centre is nearest to where the ink says that its own is.
+    # Ink belongs to the digit whose centre is nearest to where the ink's votes point.
     y, x = y + down * (UNIT / scale), x + across * (UNIT / scale)
     near = np.maximum(np.abs(found.row - row), np.abs(found.column - column)) < 2 * size + 1
     rows, columns = (np.float32(middle[near])[:, None, None] for middle in (found.row, found.column))
@@ -56,9 +56,9 @@ def form_of(image, look, found, number):
 
 
 def _sampled(maps, rows, columns):
-    """The finder's ink and votes, of its maps, between their pixels, at all pairs of rows [h, 1] and columns [w].
+    """The finder's ink and votes at all pairs of rows [h, 1] and columns [w], by bilinear interpolation.
 
-    Float [3, h, w]. All of a picture lies well within its maps, for the finder pads it.
+    Float [3, h, w]. All of a picture lies well inside its maps, because the finder pads it.
     """
     top, left = int(rows.min()), int(columns.min())
     maps = maps[[1, 4, 5], top : int(rows.max()) + 2, left : int(columns.max()) + 2]
@@ -70,10 +70,10 @@ def _sampled(maps, rows, columns):
 
 
 def _strokes(patch, ink, own):
-    """How much ink there is at each pixel of a patch, float [h, w] in [0, 1], of the digit's own.
+    """How much of the digit's own ink there is at each pixel of a patch, float [h, w] in [0, 1].
 
-    patch: float [h, w, 3]; ink: the finder's, float [h, w] in [0, 1], which is not as sharp; own: bool [h, w]. Ink lies
-    on the line from the colour of the paper around to the colour of the pen.
+    patch: float [h, w, 3]; ink: the finder's, float [h, w] in [0, 1], which is less sharp; own: bool [h, w]. A pixel's
+    ink is how far its colour lies along the line from the colour of the paper around it to the colour of the pen.
     """
     free = ink < 0.15
     if free.sum() < 10:
@@ -86,7 +86,7 @@ def _strokes(patch, ink, own):
     strong = ink > max(0.5, 0.7 * ink[own].max(initial=0))
     if not strong.any():
         return np.zeros_like(ink)
-    # The mean of what lies there, the darker the more: the finder's ink is wider than a fine line.
+    # A mean weighted by contrast, because the finder's ink is wider than a fine line and takes in paper.
     pen = np.average(difference[strong], axis=0, weights=np.linalg.norm(difference[strong], axis=1) + 1e-6)
     strength = (pen**2).sum()
     if strength < 1e-4:
@@ -103,13 +103,13 @@ def _without_specks(mask):
 
 
 def mnist_form(ink, mask):
-    """A digit cut out, float [h, w] in [0, 1], and where its ink is, bool, as MNIST has it: uint8 [28, 28].
+    """A digit's ink, float [h, w] in [0, 1], with the mask of where it is, bool, in MNIST's form: uint8 [28, 28].
 
-    Made as MNIST was (LeCun et al., "Gradient-based learning applied to document recognition", 1998): scaled with its
-    aspect kept until the longer side has 20 pixels, anti-aliased, and centred by its centre of mass.
+    Made as MNIST was (LeCun et al., "Gradient-based learning applied to document recognition", 1998): scaled to 20
+    pixels on the longer side with the aspect ratio kept, anti-aliased, and centred on the centre of mass.
     """
     scale = 20 / max(ink.shape)
-    # A pen's stroke, four times the mean distance to its edge, is thickened to MNIST's least where it is thinner.
+    # A stroke is four times as wide as its pixels' mean distance to its edge. One thinner than MNIST's is thickened.
     to_edge = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean()
     thickness = (4 * to_edge - 1) * scale
     missing = round((1.8 - thickness) / scale)

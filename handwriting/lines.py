@@ -1,4 +1,4 @@
-"""What the finder saw on a picture -> its digits, in lines."""
+"""Turns what the finder saw in a picture into digits, grouped into lines."""
 
 from dataclasses import dataclass, fields
 
@@ -9,34 +9,34 @@ from scipy import ndimage
 from handwriting.finder import CERTAIN, PAD
 from handwriting.forms import form_of
 
-DOUBTFUL = 0.4  # how sure the finder has to be of a digit beside one that is certain, or alone on a picture
-OVERLAP = 0.4, 0.15  # of the smaller of two boxes: with more, they are one digit; where the less sure one is doubtful
-LEVEL = 4  # in heights, squared: so much speaks for level rows before any pair of digits tells of their slope
-MOST = 1000  # digits on a picture
-STROKE_SURE = 0.9  # how sure it is that a lone stroke is a digit, where nothing but digits is expected
+DOUBTFUL = 0.4  # lower confidence threshold: for a digit next to a certain one, or if none is certain
+OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
+LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
+MOST = 1000  # maximum number of digits in a picture
+STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits are expected
 
 
 @dataclass
 class Found:
-    """Digits that were found on a picture: arrays [N], in its pixels."""
+    """Digits found in a picture: arrays [N]; positions and sizes are in its pixels."""
 
-    sure: np.ndarray  # how sure the finder is of each, from 0 to 1
-    row: np.ndarray  # of its middle
+    sure: np.ndarray  # the finder's confidence in each, from 0 to 1
+    row: np.ndarray  # of the centre
     column: np.ndarray
     height: np.ndarray
     width: np.ndarray
-    look: np.ndarray  # int: the number of the look at which it was found
+    look: np.ndarray  # int: index of the Look in which it was found
 
     def __len__(self):
         return len(self.sure)
 
     def __getitem__(self, which):
-        """Those that an index array names, as Found."""
+        """The digits that an index array selects, as Found."""
         return Found(*(getattr(self, field.name)[which] for field in fields(self)))
 
     @classmethod
     def at(cls, boxes, sure):
-        """What stands in boxes, float [N, 4], as sure as an array [N] says."""
+        """Found from boxes, float [N, 4], and confidences, [N]."""
         top, left, bottom, right = np.array(boxes, float).reshape(-1, 4).T
         middle = (top + bottom) / 2, (left + right) / 2
         return cls(np.array(sure), *middle, bottom - top, right - left, np.full(len(top), -1))
@@ -54,16 +54,16 @@ class Found:
 
 
 def find_digits(picture, looks, strokes=()):
-    """The digits on a picture, in reading order: lines from top to bottom of (box, form, sure), left to right.
+    """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure), left to right.
 
-    picture: uint8 array [height, width, 3]; looks: what finder.look gives of it; strokes: boxes and forms of what is
-    a digit also where the finder saw none. A box is (top, left, bottom, right) of the digit's ink
-    in pixels, a form a uint8 array [28, 28], ink bright on black, and sure the chance that it is a digit, from 0 to 1.
-    The list is empty where there are no digits.
+    picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; strokes: (box, form) pairs that
+    count as digits even where the finder saw none. A box is (top, left, bottom, right) of the digit's ink in pixels, a
+    form a uint8 array [28, 28] with bright ink on black, and sure the finder's confidence, from 0 to 1. If there are no
+    digits, the list is empty.
     """
     image = Image.fromarray(picture)
     found = _centres(picture.shape, looks)
-    forms = {}  # by the place in `found`'s first order
+    forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:
         kept = _kept(found)
@@ -74,7 +74,7 @@ def find_digits(picture, looks, strokes=()):
         blank = np.array([number in forms and forms[number] is None for number in numbers], bool)
         if not blank.any():
             break
-        found, numbers = found[~blank], numbers[~blank]  # what they stood before may have ink
+        found, numbers = found[~blank], numbers[~blank]  # digits that these suppressed may have ink
     read = [(box, form, sure) for (form, box), sure in zip((forms[n] for n in numbers[kept]), digits.sure, strict=True)]
     for box, form in strokes:
         if not any(_covers(other, box) for other, _, _ in read):
@@ -84,13 +84,13 @@ def find_digits(picture, looks, strokes=()):
 
 
 def _covers(box, other):
-    """Whether the middle of another box lies in a box."""
+    """Whether the centre of `other` lies inside `box`."""
     row, column = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
 def _centres(shape, looks):
-    """What stands out as a digit's centre at any scale, as Found, the surest first."""
+    """The local maxima of the centre maps of all scales, as Found, the surest first."""
     parts = []
     for number, look in enumerate(looks):
         sure = look.maps[0]
@@ -104,13 +104,13 @@ def _centres(shape, looks):
 
 
 def _kept(found):
-    """Which of what was found are digits: an index array."""
+    """The detections that are taken for digits: an index array."""
     apart = _apart(found)
     return apart[_believed(found[apart])]
 
 
 def _apart(found):
-    """Those that do not overlap a surer one; found has the surest first."""
+    """Non-maximum suppression: the indices of those that do not overlap a surer one. `found` has the surest first."""
     boxes, areas = found.boxes.T, found.height * found.width
     most = np.where(found.sure > CERTAIN, *OVERLAP)
     left, kept = np.ones(len(found), bool), []
@@ -123,7 +123,7 @@ def _apart(found):
 
 
 def _believed(found):
-    """Those that are certain, and the doubtful ones in their rows; without a certain one, the surest."""
+    """The certain ones (or, if there are none, the surest) and the doubtful ones next to them: a boolean array."""
     believed = found.sure > min(CERTAIN, found.sure.max(initial=0) * 0.99)
     while True:
         sizes = found.size[believed]
@@ -137,14 +137,14 @@ def _believed(found):
 
 
 def in_lines(digits):
-    """Digits, as Found, in lines from top to bottom, each from left to right: a list of lists of their numbers."""
+    """Group digits, as Found, into lines, top to bottom, each from left to right: a list of lists of indices."""
     if not len(digits):
         return []
     height = np.median(digits.height)
-    down = digits.row[:, None] - digits.row  # of one digit from another
+    down = digits.row[:, None] - digits.row  # how far each digit is below each other one
     across = digits.column[:, None] - digits.column
     slope = 0
-    for reach in (4, 8, 16):  # in heights: what is near is surely in one line, what is far tells more of its slope
+    for reach in (4, 8, 16):  # in heights: near digits are surely in one line, distant ones show its slope better
         beside = (across > 0) & (across < reach * height) & (np.abs(down - slope * across) < 0.6 * height)
         slope = (down * across)[beside].sum() / (LEVEL * height**2 + (across[beside] ** 2).sum())
     lines = []

@@ -1,4 +1,4 @@
-"""The page to draw on: served to this machine alone, and what is drawn there is read as photos are."""
+"""The page to draw on: only this machine can open it, and it shows how a drawing or a picture is read."""
 
 import base64
 import hashlib
@@ -22,27 +22,27 @@ from handwriting.answers import layers, read_file, read_strokes
 from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
-MAX_BYTES = 20_000_000  # of a picture
+MAX_BYTES = 20_000_000  # of an uploaded file
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 class Work:
-    """What the threads of requests leave to the main thread, where PyTorch has its threads and Ctrl-C interrupts."""
+    """Jobs that request threads give to the main thread, where PyTorch has its threads and Ctrl-C interrupts."""
 
     def __init__(self):
         self._jobs, self._newest = queue.SimpleQueue(), Future()
 
     def result(self, function, *arguments, replace=False):
-        """What the function returns or raises in the main thread. replace: the one such job that waits is cancelled."""
+        """What a function returns or raises in the main thread. replace: cancel the earlier such job if it waits."""
         job = Future()
         if replace:
-            self._newest.cancel()  # has no effect on one that has begun
+            self._newest.cancel()  # no effect if it has already begun
             self._newest = job
         self._jobs.put((job, function, arguments))
         return job.result()
 
     def go_on(self):
-        """Do the next job, or return after a moment without any: on Windows, Ctrl-C does not end a longer wait."""
+        """Do the next job, or return if none comes within a moment: on Windows, Ctrl-C cannot end a longer wait."""
         with suppress(queue.Empty):
             job, function, arguments = self._jobs.get(timeout=0.5)
             if job.set_running_or_notify_cancel():
@@ -53,14 +53,14 @@ class Work:
 
 
 def make_app(model, logits_of, work):
-    """The page as a Flask application. model: a myCNN in eval mode, on the CPU. logits_of: as reader.read takes it.
+    """The page as a Flask application. model: a myCNN in eval mode, on the CPU. logits_of: as for reader.read.
 
     GET / is the page. It posts an image file's bytes to /read (?part=left,top,right,bottom), a drawing's strokes to
-    /draw, a digit's form to /layers, and gets in JSON what answers.py returns. Of the pictures that wait to be read
-    only the newest is: the others get status 409. What can't be answered gets from 400 to 499 and one line of text.
+    /draw and a digit's form to /layers, and gets what answers.py returns as JSON. If several pictures are waiting, only
+    the newest is read: the others get status 409. Where there is no answer, status 4xx comes with one line of text.
     """
     app = Flask(__name__, static_folder=None)
-    # Only these names: a stranger's name that is made to point here must not open the page to the stranger's scripts.
+    # Only these host names (no DNS rebinding): another site's name that points here must not let its scripts in.
     app.config.update(TRUSTED_HOSTS=[HOST, "localhost"], MAX_CONTENT_LENGTH=MAX_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     policy = (
@@ -90,12 +90,12 @@ def make_app(model, logits_of, work):
         return work.result(layers, model, request.get_data(as_text=True))
 
     app.register_error_handler(UserError, lambda error: (str(error), 400, TEXT))
-    app.register_error_handler(CancelledError, lambda _: ("A newer question took its place", 409, TEXT))
-    app.register_error_handler(413, lambda _: (f"This file is over {MAX_BYTES // 1_000_000} MB", 413, TEXT))
+    app.register_error_handler(CancelledError, lambda _: ("A newer request took its place", 409, TEXT))
+    app.register_error_handler(413, lambda _: (f"This file is larger than {MAX_BYTES // 1_000_000} MB", 413, TEXT))
     app.register_error_handler(HTTPException, lambda error: (error.name, error.code, TEXT))
 
     @app.after_request
-    def shut_in(response):
+    def add_headers(response):
         response.headers.update(headers)
         return response
 
@@ -103,7 +103,7 @@ def make_app(model, logits_of, work):
 
 
 def _hash_of(tag, page):
-    """A Content-Security-Policy's name for the one script or style in the page, which lets no other in."""
+    """The hash of the page's one script or style, by which its Content-Security-Policy allows this one and no other."""
     [text] = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -112,21 +112,21 @@ class _Quiet(WSGIRequestHandler):
     timeout = 60  # seconds that a silent connection may hold a thread
 
     def log(self, *_):
-        """Say nothing of requests, nor of connections that break."""
+        """Log nothing, neither requests nor broken connections."""
 
 
 def serve(model, logits_of):
-    """Serve the page on http://127.0.0.1:8000, or the next free port, and open it in the browser where there is one.
+    """Serve the page on http://127.0.0.1:8000, or the next free port, and open it in the browser if there is one.
 
-    model: a myCNN in eval mode, on the CPU. logits_of: as reader.read takes it. Does not return: Ctrl-C ends it, as
-    KeyboardInterrupt, and drops what waits. Raises UserError where none of a hundred ports is free.
+    model: a myCNN in eval mode, on the CPU. logits_of: as for reader.read. Does not return: Ctrl-C ends it with a
+    KeyboardInterrupt, and waiting requests are dropped. Raises UserError if none of a hundred ports is free.
     """
     work = Work()
     with _listen() as listener:
         app = make_app(model, logits_of, work)
         server = make_server(HOST, 0, app, threaded=True, request_handler=_Quiet, fd=listener.fileno())
     address = f"http://{HOST}:{server.port}"
-    print(f"draw on {address} (Ctrl-C ends)", flush=True)
+    print(f"draw on {address} (Ctrl-C to stop)", flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=_open_browser, args=[address], daemon=True).start()
     read_strokes([[[400, 150], [400, 450]]], logits_of)  # the first reading is slow: here nobody waits for it
@@ -139,11 +139,11 @@ def _listen():
     for port in PORTS:
         with suppress(OSError):
             return socket.create_server((HOST, port), backlog=128)
-    raise UserError(f"the ports {PORTS[0]} to {PORTS[-1]} are all taken: end a program that uses one")
+    raise UserError(f"ports {PORTS[0]} to {PORTS[-1]} are all in use: stop a program that uses one")
 
 
 def _open_browser(address):
-    """Open the address in a browser's window. Without a screen there are only browsers that take the terminal: none."""
+    """Open the address in a browser window, but not without a screen: a text browser would take over the terminal."""
     if sys.platform in ("win32", "darwin") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}:
         with suppress(webbrowser.Error, OSError):
             webbrowser.open(address)

@@ -1,4 +1,4 @@
-"""An image file, a scan's pages, an upload -> pictures."""
+"""Turns an image file, the pages of a scan or an upload into pictures."""
 
 import io
 import mmap
@@ -16,31 +16,31 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError, features
 
 from support.errors import UserError
 
-FORMATS = ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF"]  # Pillow knows more, and some start other programs
-FORMATS += ["AVIF"] * features.check("avif")  # Pillow has it since 11.3
-MAX_PIXELS, MAX_PAGES = 50_000_000, 500  # of a page, of a file
+FORMATS = ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF"]  # Pillow reads more, but some of those start other programs
+FORMATS += ["AVIF"] * features.check("avif")  # in Pillow since 11.3
+MAX_PIXELS, MAX_PAGES = 50_000_000, 500  # per page, per file
 TOO_LARGE = f"has over {MAX_PIXELS // 10**6} megapixels: scale it down"
-MAX_PARTS = 100  # scans of a JPEG, chunks of a PNG beside its data: a small file of many takes minutes to decode
-MAX_BLANK, BLANK = 200_000_000, 16  # pixels of blank frames that are passed over; of 255: their contrast, at most
-WORKING_SIDE = 1600  # pixels: larger images are scaled down to it
+MAX_PARTS = 100  # scans in a JPEG, chunks in a PNG besides its data: with many, a small file takes minutes to decode
+MAX_BLANK, BLANK = 200_000_000, 16  # at most: pixels in skipped blank frames; contrast of a blank frame, of 255
+WORKING_SIDE = 1600  # pixels: an image with a longer side is scaled down to it
 
 
 @dataclass
 class Page:
-    """One picture of a file, as it is read."""
+    """One page of an image file, ready to be read."""
 
     picture: np.ndarray  # uint8 [height, width, 3], RGB, the longer side at most 1600 pixels
-    size: tuple  # width and height as a viewer shows it: pixels, or of a PDF's page points, 1/72 inch
-    frame: int = 0  # of an animation, counted from 1
+    size: tuple  # width and height as a viewer shows it, in pixels; a PDF's page in points, 1/72 inch
+    frame: int = 0  # of an animation, counted from 1; otherwise 0
 
     def given(self, box):
-        """A box (top, left, bottom, right) on the picture, as one on the page in its given size."""
+        """Convert a box (top, left, bottom, right) from the picture's pixels to the units of `size`."""
         shape = np.tile(self.picture.shape[:2], 2)
         return tuple((np.clip(box, 0, shape) / shape * (self.size[::-1] * 2)).tolist())
 
 
 def load_photo(source, name):
-    """The picture of an image file's first page, as pages takes and gives it. Raises UserError."""
+    """The picture of an image file's first page; source and name are as for pages. Raises UserError."""
     _, page, _ = next(pages(source, name))
     if isinstance(page, UserError):
         raise page
@@ -50,12 +50,12 @@ def load_photo(source, name):
 def pages(source, name):
     """Yield (name, Page, number of pages) for every page of an image file, one in memory at a time.
 
-    source: a path, or a binary file that can seek; name: what it is called, and its second page with ":2". Reads PNG,
-    JPEG, BMP, WebP, GIF, TIFF, PDF, HEIC, AVIF; of an animation the first frame that is not blank. In place of a Page
-    that can't be read, or has over 50 megapixels or a side below 8 pixels, stands a UserError that gives its name.
+    source: a path, or a seekable binary file; name: what to call it (of several pages, the second is "name:2"). Reads
+    PNG, JPEG, BMP, WebP, GIF, TIFF, PDF, HEIC, AVIF; of an animation the first frame that is not blank. If a page can't
+    be read, has over 50 megapixels or a side below 8 pixels, it yields a UserError that names the page instead.
     """
     try:
-        if isinstance(source, Path) and not source.is_file():  # a pipe would be waited for
+        if isinstance(source, Path) and not source.is_file():  # a pipe would block
             raise UserError("has no picture" if source.is_dir() else "is not an existing file: name a run or an image")
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
             head = file.read(1024)
@@ -74,24 +74,24 @@ def pages(source, name):
 
 
 def _told(error, name):
-    """An error as a UserError that begins with the name."""
+    """The error as a UserError that begins with the name."""
     if isinstance(error, UserError):
         reason = error
     elif isinstance(error, Image.DecompressionBombError):  # far above MAX_PIXELS
         reason = TOO_LARGE
     elif isinstance(error, UnidentifiedImageError):
-        reason = "is not a picture of a known format: save it as PNG or JPEG"
+        reason = "is not a picture in a known format: save it as PNG or JPEG"
     elif isinstance(error, ImportError):  # pi-heif has no wheel for Windows on ARM
         reason = f"can't be read without a package: pip install {error.name}, or save it as PNG or JPEG"
     elif "Incorrect password" in str(error):
         reason = "is encrypted: save it without a password"
     else:
-        reason = f"can't be read as an image ({error}): save it anew as PNG or JPEG"
+        reason = f"can't be read as an image ({error}): save it again as PNG or JPEG"
     return UserError(f"{name} {reason}")
 
 
 def _pdf(file, _):
-    """How many pages a PDF has, and a function from a page's number to its Page."""
+    """How many pages a PDF has, and a function from a page's index to its Page."""
     import pypdfium2
 
     document = pypdfium2.PdfDocument(file)
@@ -109,9 +109,9 @@ def _pdf(file, _):
 
 
 def _image(file, head):
-    """How many pages a file has that is no PDF, and a function from a page's number to its Page."""
+    """How many pages an image file other than a PDF has, and a function from a page's index to its Page."""
     formats, is_tiff = FORMATS, head[:2] in (b"II", b"MM")
-    if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # HEIC, whose names are many
+    if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # HEIC, which has many brand codes
         import pi_heif
 
         pi_heif.register_heif_opener()
@@ -139,25 +139,25 @@ def _image(file, head):
 
 
 def _check_parts(file, is_jpeg):
-    """Refuse a JPEG of too many scans and a PNG of too many chunks, counted without decoding them."""
+    """Refuse a JPEG with too many scans or a PNG with too many chunks, counted without decoding them."""
     data = file.getbuffer() if isinstance(file, io.BytesIO) else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     position, parts = (0 if is_jpeg else 8), 0
-    # In a scan's data FF stands before 00 or a restart, D0 to D7. What is no marker is skipped, as libjpeg does.
+    # In a scan's data, FF is followed by 00 or a restart, D0 to D7. What is no marker is skipped, as libjpeg does.
     part = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])(..)" if is_jpeg else rb"(....)(....)", re.DOTALL)
     while (found := part.search(data, position)) and found[1] != b"\xd9" and found[2] != b"IEND":
-        length = int.from_bytes(found[2 if is_jpeg else 1], "big")  # a marker's with these two bytes, a chunk's alone
+        length = int.from_bytes(found[2 if is_jpeg else 1], "big")  # a marker's counts itself, a chunk's only data
         position = found.start(2) + length if is_jpeg else found.end() + length + 4
         parts += found[1] == b"\xda" if is_jpeg else found[2] not in (b"IDAT", b"fdAT", b"fcTL")
         if parts > MAX_PARTS:
-            raise UserError(f"has more than {MAX_PARTS} parts, which take long to decode: save it anew as PNG or JPEG")
+            raise UserError(f"has more than {MAX_PARTS} parts, which take long to decode: save it again as PNG or JPEG")
 
 
 @contextmanager
 def _quiet(is_tiff):
-    """Raise what Pillow warns of in a TIFF, and what libtiff writes to standard error, from C; else hide warnings."""
+    """Raise Pillow's warnings about a TIFF, and what libtiff's C code writes to standard error; else hide warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error" if is_tiff else "ignore")
-        warnings.filterwarnings("ignore", "Metadata Warning")  # as of many a scanner's whole files
+        warnings.filterwarnings("ignore", "Metadata Warning")  # many scanners' undamaged files cause one
         if not is_tiff:
             yield
             return
@@ -175,23 +175,23 @@ def _quiet(is_tiff):
 
 
 def page_of(image):
-    """An image of Pillow's as a Page. Raises an exception where it is too large, or damaged."""
+    """A Pillow image as a Page. Raises an exception if it is too large or damaged."""
     size = image.size
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(TOO_LARGE)
     image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # a JPEG is decoded at a fraction of its size
     image = ImageOps.exif_transpose(image)
     size = tuple(sorted(size, reverse=image.width > image.height))
-    is_deep = image.mode.startswith(("I", "F"))  # 16 bit, mostly
+    is_deep = image.mode.startswith(("I", "F"))  # mostly 16 bits
     image = image.convert("F" if is_deep else "RGBA" if image.has_transparency_data else "RGB")
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.HAMMING, reducing_gap=3)
     if min(image.size) < 8:
         raise UserError(f"has {size[0]} × {size[1]} pixels: a digit needs at least 8 × 8")
-    if is_deep:  # stretched, as many use few of their levels
+    if is_deep:  # stretched to 0..255, since many use only a few of their levels
         values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
         image = Image.fromarray(np.uint8((values - values.min()) * (255 / (np.ptp(values) or 1))))
     elif image.mode == "RGBA":
         ink = np.asarray(image)[np.asarray(image.getchannel("A")) > 127, :3]
-        paper = "black" if ink.size and ink.mean() >= 128 else "white"  # light ink was drawn on dark, dark on light
+        paper = "black" if ink.size and ink.mean() >= 128 else "white"  # light ink was on dark paper, dark on light
         image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image)
     return Page(np.array(image.convert("RGB")), size)

@@ -1,7 +1,7 @@
-"""A picture, and a function from digits to logits -> what is written on it.
+"""Reads the digits in a picture.
 
-The conductor: finder.py sees where digits are, lines.py puts them in lines with the forms that forms.py cuts out,
-myCNN reads them, and a page that lies at an angle is turned here.
+This file runs the others: finder.py finds the digits, forms.py cuts out each one and gives it MNIST's form, lines.py
+groups them into lines, and myCNN classifies them. A page that lies at an angle is turned here.
 """
 
 import functools
@@ -17,27 +17,27 @@ from handwriting.forms import mnist_form
 from handwriting.lines import find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
-NUMBER_GAP = 0.75  # of the median height of a line's digits: a wide digit, where all are as narrow as a 1
-TEMPERATURE = 0.5  # of the logits: undoes the label smoothing; least log loss on 10,000 digits held out of training
-FOUND = 2.1  # factor of the finder's logit that makes it a chance: measured on 150 pages of training digits, all kinds
+NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
+TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
+FOUND = 2.1  # factor that calibrates the finder's logit, measured on 150 pages of training digits of all kinds
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
-TURNED_PART, TURNED_SIZE = 320, 24  # pixels: of what is tried, the side and its digits' size; it is never enlarged
-TURNED_DIGITS = 8  # a page has at least so many digits to be turned
-TURNED_SURER = 1.25  # times the upright page's sum of squared certainties: a page is turned that has more
-TURNED_UNSURE = 0.9  # mean certainty: a page that is read with more is not tried; upside down, some reach 0.85
-ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: tried, and tried around the best one
-DRAWN = 0.5, 20  # a drawing's largest scale, for its pen writes no small digits, and what is large there, in pixels
+TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
+TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
+TURNED_SURER = 1.25  # a page is only turned if that makes its sum of squared certainties this many times as high
+TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.85
+ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
+DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
-STROKE, STROKE_TILT = 3, 15  # a lone stroke so many times as long as wide, within so many degrees of upright, is a 1
+STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
 
 @dataclass
 class Digit:
-    """A digit that was read: where it is on the picture, and what the network saw and said."""
+    """A digit that was read: where it is in the picture, what the network was given, and what it answered."""
 
     box: tuple  # top, left, bottom, right: floats, in the picture's pixels
-    form: np.ndarray  # uint8 [28, 28], ink bright on black, as MNIST has it
-    probabilities: np.ndarray  # float32 [10]: the chance that this is a 0, a 1, ...; together, that it is a digit
+    form: np.ndarray  # uint8 [28, 28], bright ink on black, as in MNIST
+    probabilities: np.ndarray  # float32 [10]: the chance that this is a 0, a 1, ...; the sum: that it is a digit
 
     @property
     def answer(self):
@@ -46,7 +46,7 @@ class Digit:
 
     @property
     def certainty(self):
-        """The chance that this is a digit, and the answer."""
+        """The chance that this is a digit and that the answer is right."""
         return float(self.probabilities.max())
 
     @property
@@ -56,7 +56,7 @@ class Digit:
 
     @property
     def unsure(self):
-        """Whether the answer is less than 50 % sure."""
+        """Whether the certainty is below 50 %."""
         return self.certainty < UNSURE
 
 
@@ -68,7 +68,7 @@ class Line:
 
     @property
     def numbers(self):
-        """The line's numbers, a list of lists of Digit: digits further apart than a digit is wide are parted."""
+        """The line's numbers, a list of lists of Digit: a gap wider than a digit starts a new number."""
         height = np.median([digit.box[2] - digit.box[0] for digit in self.digits])
         wide = max(NUMBER_GAP * height, *(digit.box[3] - digit.box[1] for digit in self.digits))
         numbers = [[self.digits[0]]]
@@ -86,10 +86,10 @@ class Line:
 
 @dataclass
 class Reading:
-    """What is written on a picture."""
+    """What was read in a picture."""
 
     lines: list  # of Line, from top to bottom; empty where there are no digits
-    turned: int = 0  # degrees, clockwise, by which the picture had to be turned to be read, 0 to 359
+    turned: int = 0  # degrees clockwise, 0 to 359: how far the picture had to be turned to be read
 
     @property
     def digits(self):
@@ -103,10 +103,10 @@ def _finder():
 
 
 def read(picture, logits_of):
-    """Read a picture, as a Reading.
+    """Read a picture. Returns a Reading.
 
-    picture: uint8 array [height, width, 3], RGB, each side at least 8. logits_of: a function from digits, a uint8
-    tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
+    picture: uint8 array [height, width, 3], RGB, each side at least 8 pixels. logits_of: a function from digits, a
+    uint8 tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
     """
     if _is_mnists(picture):
         return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0)]], logits_of))
@@ -122,10 +122,10 @@ def read(picture, logits_of):
 
 
 def read_drawing(picture, logits_of):
-    """Read what was drawn with the page's pen, upright and on white, as a Reading: as read, but sooner.
+    """Read what was drawn on the page, upright and on white: like read, but faster. Returns a Reading.
 
-    There nothing but digits is expected, so a lone upright stroke is a 1. picture: uint8 array [height, width, 3], RGB,
-    where the pen is about 18 pixels wide. logits_of: as read takes it.
+    Only digits are expected in a drawing, so a lone upright stroke is a 1. picture: uint8 array [height, width, 3],
+    RGB, with strokes about 18 pixels wide. logits_of: as for read.
     """
     ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
     if not ink:
@@ -142,7 +142,7 @@ def read_drawing(picture, logits_of):
 
 
 def _lone_strokes(picture):
-    """Straight upright strokes that touch nothing else, dark on white: their boxes and forms, a list."""
+    """The straight, upright strokes that touch nothing else, dark on white: a list of (box, form)."""
     ink = 1 - picture.mean(2) / 255
     parts, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))
     strokes = []
@@ -161,9 +161,9 @@ def _lone_strokes(picture):
 
 
 def _angle(picture, reading, logits_of):
-    """The angle, in degrees clockwise, by which a picture has to be turned to be read much more surely, or 0.
+    """The angle, in degrees clockwise, by which to turn a picture so that it is read with much more certainty, or 0.
 
-    Looked at is a part around the middle digit, so small that its digits can just be read: that does not take long.
+    To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read.
     """
     boxes = np.array([digit.box for digit in reading.digits])
     size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
@@ -191,7 +191,7 @@ def _angle(picture, reading, logits_of):
 
 
 def turned(picture, angle):
-    """A picture turned by an angle, in degrees clockwise, as large as it needs; what comes in is as the border is."""
+    """A picture turned by an angle, in degrees clockwise, enlarged to fit, with new corners in its border's colour."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))
     image = Image.fromarray(picture).rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
@@ -199,7 +199,7 @@ def turned(picture, angle):
 
 
 def _turned_back(box, shape, angle):
-    """The box on a picture of a shape, of a box on it as turned by an angle."""
+    """A box in a turned picture -> the box in the original, which has this shape and was turned by this angle."""
     turn = np.deg2rad(angle)
     height, width = shape[:2]
     cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
@@ -215,7 +215,7 @@ def _read_upright(picture, logits_of, largest=3.0):
 
 
 def _answered(found, logits_of):
-    """Lines of (box, form, sure) as a list of Line."""
+    """Classify the digits in lines of (box, form, sure). Returns a list of Line."""
     forms = [form for line in found for _, form, _ in line]
     if not forms:
         return []
@@ -225,7 +225,7 @@ def _answered(found, logits_of):
 
 
 def _chance(sure):
-    """The chance that what the finder is so sure of is a digit."""
+    """The finder's confidence, calibrated: the chance that this is a digit."""
     return 1 / (1 + (1 / sure - 1) ** FOUND)
 
 
@@ -234,7 +234,7 @@ def _certainties(reading):
 
 
 def _is_mnists(picture):
-    """Whether a picture has MNIST's form already: 28×28, grey, bright on black, ink of at most 20×20 in the middle."""
+    """Whether a picture already has MNIST's form: 28×28, grey, bright on black, at most 20×20 of ink in the middle."""
     if picture.shape != (28, 28, 3) or np.ptp(picture, axis=2).any() or picture.max() < 80 or np.median(picture) > 0:
         return False
     rows, columns = (np.flatnonzero(picture.any((axis, 2))) for axis in (1, 0))

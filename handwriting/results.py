@@ -1,4 +1,4 @@
-"""Image files -> what is written on them: printed, in own_digits.csv, and in own_digits.png."""
+"""Reads image files: the digits are printed, written to own_digits.csv, and drawn in own_digits.png."""
 
 import csv
 import glob
@@ -22,27 +22,27 @@ from support.errors import UserError
 from support.files import atomic_write, shown
 
 SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
-NAME = "own_digits"  # of the table and the picture, which are not read where they lie in a folder that is
+NAME = "own_digits"  # of the table and the picture, which are skipped when their folder is read
 COLUMNS = "file page line position digit certainty second second_certainty left top right bottom turned"
-NAMED = 3  # of the files that are no pictures, so many are named
-PHOTOS = 20  # drawn at the most
+NAMED = 3  # how many of the files that are not pictures are named
+PHOTOS = 20  # maximum number that is drawn
 WIDTH, MARGIN = 1300, 20  # pixels: of own_digits.png
-DIGIT = 44  # pixels: about how high a digit is drawn on its photo
+DIGIT = 44  # pixels: about the height of a digit on its photo in own_digits.png
 FONT = ImageFont.load_default(14)
 SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
 
 
 def read_images(paths, logits_of, folder):
-    """Print the numbers on each image, and which digits are unsure; write own_digits.csv and own_digits.png.
+    """Print the numbers in each image, and which digits are unsure; write own_digits.csv and own_digits.png.
 
-    paths: image files, patterns of them, and folders. logits_of: as reader.read takes it. folder: where the two files
-    go. The numbers go to standard output, all else to standard error. Returns the exit code: 1 where an image could not
-    be read or shows no digit, else 0. Raises UserError where the two files can't be written.
+    paths: image files, patterns such as *.jpg, and folders. logits_of: as for reader.read. folder: where the two files
+    go. The numbers go to standard output, all else to standard error. Returns the exit code: 1 if an image could not be
+    read or shows no digit, else 0. Raises UserError if the two files can't be written.
     """
     files, others = find_files(paths)
     if others:
         named = ", ".join(file.name for file in others[:NAMED]) + ", …" * (len(others) > NAMED)
-        _say(f"{len(others)} {'files are no pictures' if len(others) > 1 else 'file is no picture'}: {named}")
+        _say(f"{len(others)} {'files are not pictures' if len(others) > 1 else 'file is not a picture'}: {named}")
     drawn, rows, pictures, unsure, failures = [], [], 0, 0, 0
     with tqdm(total=len(files), unit=" pictures", disable=None, leave=False, miniters=1) as bar:
         for file in files:
@@ -57,7 +57,7 @@ def read_images(paths, logits_of, folder):
                     if len(drawn) < PHOTOS:
                         drawn.append((Path(name).name, _framed(page.picture, reading.digits)))
                 else:
-                    _say(f"error: {f'{name} shows no digit: write darker, or come closer' if reading else page}")
+                    _say(f"error: {f'{name} shows no digit: write darker, or move closer' if reading else page}")
                     failures += 1
                 bar.update()
     if drawn:
@@ -71,10 +71,10 @@ def read_images(paths, logits_of, folder):
 
 
 def find_files(paths):
-    """The image files that paths name, and the other files in the folders among them: two lists.
+    """The image files that the paths stand for, and the other files in the folders among them: two lists.
 
-    A folder gives the images in it and its subfolders, but no hidden ones, in natural order; where it has none, itself.
-    A pattern such as *.jpg, which Windows' shells leave as it is, gives what matches, or itself.
+    A folder stands for the images in it and its subfolders, without hidden ones, in natural order; a pattern such as
+    *.jpg, which Windows' shells do not expand, for the files that match. If there are none, each stands for itself.
     """
     files, others = [], []
     for path in paths:
@@ -91,21 +91,21 @@ def find_files(paths):
 
 
 def _natural(path):
-    """The key by which 2.png stands before 10.png."""
+    """A sort key that puts 2.png before 10.png."""
     return [[int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", part)] for part in path.parts]
 
 
 def _next(each):
-    """The next of an iterator, or None, made in a thread: a decoder on the main one, in C, would not hear Ctrl-C."""
+    """The iterator's next item, or None, made in a thread: in the main one, a decoder's C code would block Ctrl-C."""
     made = queue.SimpleQueue()
     threading.Thread(target=lambda: made.put(next(each, None)), daemon=True).start()
     while True:
         with suppress(queue.Empty):
-            return made.get(timeout=0.2)  # seconds: without it, Windows would not hear Ctrl-C either
+            return made.get(timeout=0.2)  # seconds: without it, Windows would not notice Ctrl-C either
 
 
 def _say(text, file=None):
-    """Print a line above the bar, to standard error or to `file`, with what letters it has."""
+    """Print a line above the progress bar, to standard error or `file`; characters that it can't show are escaped."""
     file = file or sys.stderr
     encoding = file.encoding or "utf-8"
     tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file)
@@ -113,7 +113,7 @@ def _say(text, file=None):
 
 
 def _print_reading(name, page, reading):
-    """Print a picture's lines, such as "page.jpg: 2102   unsure: the 3rd, 0 (48 %, or 6 41 %)", and what was done."""
+    """Print a picture's lines, such as "page.jpg: 2102   unsure: the 3rd, 0 (48 %, or 6 41 %)", and any remarks."""
     for line in reading.lines:
         unsure = [
             f"the {_ordinal(position)}, {digit.answer} ({digit.certainty:.0%}{_second(digit)})".replace("%", " %")
@@ -128,19 +128,19 @@ def _print_reading(name, page, reading):
 
 
 def _second(digit):
-    """The second answer, as in ", or 6 41%"; "" where it is ruled out, as the digit may then be none at all."""
+    """The second answer, as in ", or 6 41%"; "" if its chance is below 1 %: the doubt is then whether it is a digit."""
     chance = digit.probabilities[digit.second]
     return f", or {digit.second} {chance:.0%}" if chance >= 0.01 else ""
 
 
 def _ordinal(number):
-    """A number as in "the 3rd"."""
+    """A number as an ordinal, such as "3rd"."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
 
 def _rows(name, number, page, reading):
-    """A page's rows of own_digits.csv."""
+    """A page's rows for own_digits.csv."""
     for row, line in enumerate(reading.lines, 1):
         for position, digit in enumerate(line.digits, 1):
             answers = digit.answer, f"{digit.certainty:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
@@ -149,7 +149,7 @@ def _rows(name, number, page, reading):
 
 
 def _write_table(path, rows):
-    """Write own_digits.csv, in UTF-8 with the mark by which spreadsheets know it."""
+    """Write own_digits.csv, in UTF-8 with a byte order mark, by which spreadsheets recognise it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS.split(), *rows])
     with atomic_write(path) as file:
@@ -157,7 +157,7 @@ def _write_table(path, rows):
 
 
 def _framed(picture, digits):
-    """The photo, scaled so that its digits are about DIGIT pixels high, with a frame and the answer at each."""
+    """The photo, scaled so that its digits are about DIGIT pixels high, each with its box and its answer."""
     scale = max(DIGIT / np.median([digit.box[2] - digit.box[0] for digit in digits]), 200 / max(picture.shape))
     scale = min(scale, 6, (WIDTH - 4 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
     photo = ImageOps.expand(ImageOps.scale(Image.fromarray(picture), scale), MARGIN, "white")  # room for answers
@@ -165,7 +165,7 @@ def _framed(picture, digits):
     for digit in digits:
         top, left, bottom, right = (edge * scale + MARGIN for edge in digit.box)
         colour, label = (UNSURE_COLOUR, f"{digit.answer}?") if digit.unsure else (SURE_COLOUR, f"{digit.answer}")
-        draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # to be seen on the dark
+        draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # visible on dark photos
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour)
         font = ImageFont.load_default(min(max(11, 0.4 * (bottom - top)), MARGIN))
         draw.text((left - 2, top - 3), label, colour, font, "ls", stroke_width=2, stroke_fill="white")

@@ -16,10 +16,10 @@ from support.errors import OUT_OF_MEMORY, UserError
 
 CPU = torch.device("cpu")
 MEMINFO = Path("/proc/meminfo")
-CHECKED = 64  # digits that a device is checked with
-# The error allowed in a device's logits and gradient: the norm of their difference from the CPU's in float32, over the
-# norm of the CPU's. Networks of three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which an
-# accelerator may use for float32, and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
+CHECKED = 64  # how many digits a device is checked with
+# The error allowed in a device's logits and gradient: the norm of their difference from the CPU's in float32, divided
+# by the norm of the CPU's. Networks of three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which
+# an accelerator may use for float32, and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
 TOLERANCES = {torch.float32: (0.01, 0.3), torch.bfloat16: (0.05, 0.5)}
 
 
@@ -29,7 +29,7 @@ def best_device():
 
 
 def best_precision(device):
-    """torch.bfloat16 where the device is known to compute it in hardware, else torch.float32, which is faster then."""
+    """torch.bfloat16 if the device is known to compute it in hardware, else torch.float32, which is then faster."""
     if device.type == "cpu":
         is_known = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     else:
@@ -43,8 +43,8 @@ def precision_on(device, precision):
 
 
 def autocast(device, precision):
-    """A context in which products on `device` are computed in `precision`, torch.float32 or torch.bfloat16."""
-    if precision == torch.float32:  # not every device has an autocast to turn off
+    """A context in which matrix products on `device` are computed in `precision`, torch.float32 or torch.bfloat16."""
+    if precision == torch.float32:  # not every device supports autocast
         return contextlib.nullcontext()
     return torch.autocast(device.type, precision)
 
@@ -65,10 +65,10 @@ def device_name(device):
 def trusted_device(model, images, labels, precision="auto"):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
-    The device's logits and gradient of a batch are compared with the CPU's. Where they differ, or the device fails, a
-    line on standard error says so. Where its memory is not enough, that error is raised: the CPU would take hours.
-    model: a myCNN on the CPU, which stays as it is. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
-    precision: what train.py's PRECISION may be.
+    The device's logits and gradient for a batch are compared with the CPU's. If they differ, or the device fails, a
+    line on standard error says so. If it has too little memory, that error is raised: the CPU would take hours.
+    model: a myCNN on the CPU, which is not changed. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
+    precision: a value of train.py's PRECISION.
     """
     device = best_device()
     if device == CPU:
@@ -81,18 +81,18 @@ def trusted_device(model, images, labels, precision="auto"):
         differences = [(f - e).norm() / e.norm() for f, e in zip(found, expected, strict=True)]
         if all(difference <= most for difference, most in zip(differences, TOLERANCES[dtype], strict=True)):
             return device, dtype
-        trouble = "computes this network wrongly"
+        trouble = "gives wrong results for this network"
     except Exception as error:  # noqa: BLE001 (whatever a device and its driver raise)
         reason = str(error).split("\n")[0] or type(error).__name__
         if re.search(OUT_OF_MEMORY, reason):
             raise
         trouble = f"fails ({reason})"
-    tqdm.write(f"{device.type.upper()} {trouble}: the CPU is used", file=sys.stderr)
+    tqdm.write(f"{device.type.upper()} {trouble}: the CPU is used instead", file=sys.stderr)
     return CPU, precision_on(CPU, precision)
 
 
 def _logits_and_gradient(model, images, labels, device, precision):
-    """What a device makes of a batch: the logits, and the gradient of all parameters as one vector, on the CPU."""
+    """A device's results for a batch: the logits, and the gradient of all parameters as one vector, on the CPU."""
     model = copy.deepcopy(model).to(device, memory_format=memory_format(device))
     with autocast(device, precision):
         logits = model(images.to(device).float() / 255)
@@ -111,16 +111,16 @@ def check_memory(model, batch_size):
     need = 5 * 4 * (parameters + outputs * batch_size)  # bytes: with gradients, Adam's moments and copies
     free = 1024 * int(re.search(r"MemAvailable: *(\d+)", MEMINFO.read_text())[1])
     if need > free:
-        sizes = f"training takes about {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+        sizes = f"training needs about {need / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free"
         raise UserError(f"{sizes}: lower BATCH_SIZE or DIM_HIDDEN in train.py")
 
 
 def tune_cpu():
     """Remove two costs of training on a CPU. Call it before the first computation, which starts PyTorch's threads.
 
-    Denormals: Adam's moments of a dead unit's weights decay to denormal floats, with which every operation is slow;
-    flushed to zero, they cost nothing. Page faults: glibc gives every large block that is freed back to the kernel,
-    and gets it again a step later, page by page; it is told to keep them.
+    Denormals: Adam's moments of a dead unit's weights decay to denormal floats, on which every operation is slow;
+    flushed to zero, they cost nothing. Page faults: glibc returns every large freed block of memory to the kernel, and
+    gets it again a step later, page by page; here it is told to keep them.
     """
     torch.set_flush_denormal(True)
     if platform.libc_ver()[0] == "glibc":

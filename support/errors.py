@@ -1,12 +1,12 @@
-"""How a script ends when the user made a mistake or stops it: one line and an exit code, no traceback."""
+"""How a script ends when the user makes a mistake or stops it: one line and an exit code, no traceback."""
 
 import argparse
 import re
 import signal
 import sys
 
-EXIT_CODES = "exit codes: 0; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
-OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # Python's, PyTorch's, CUDA's and cuBLAS's words
+EXIT_CODES = "exit codes: 0 for success; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
+OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # in messages of Python, PyTorch, CUDA and cuBLAS
 
 
 class UserError(Exception):
@@ -20,7 +20,7 @@ class UserError(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a script as Ctrl-C does."""
+    """Raised by SIGTERM, which ends a script as Ctrl-C does."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -37,7 +37,7 @@ class ArgumentParser(argparse.ArgumentParser):
 def one_line_errors():
     """From here on, an error that the user can fix, Ctrl-C or SIGTERM ends the script in one line on standard error.
 
-    Where IPython, Jupyter or IDLE runs the script, the process belongs to them, and nothing is changed.
+    If IPython, Jupyter or IDLE runs the script, the process belongs to them, and nothing is changed.
     """
     if hasattr(sys, "ps1") or "idlelib" in sys.modules:
         return
@@ -50,7 +50,7 @@ def _terminate(number, frame):
 
 
 def _end(kind, error, traceback):
-    """The sys.excepthook, which Python calls with an exception that nothing has caught."""
+    """The sys.excepthook, which Python calls with an uncaught exception."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a second one, while Python ends, would print a traceback
         signal.signal(number, signal.SIG_DFL)
     if isinstance(error, KeyboardInterrupt):

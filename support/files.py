@@ -1,4 +1,4 @@
-"""Files that are whole under their final name or not there at all, and small files read back."""
+"""Writes files atomically: a file is complete, or it is not there. Also small helpers for paths, CSV and JSON."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from support.errors import UserError
 
 @contextmanager
 def atomic_write(path):
-    """Give a binary file to write to, which takes the name `path` only once it is complete and on the disk.
+    """Yield a binary file to write to, which gets the name `path` only when it is complete and on the disk.
 
-    Until then it is called `.{name}.tmp`, in the same folder. Raises UserError where it can't be written (a full disk,
-    no permission); what stood at `path` before is then still there, untouched.
+    Until then it is called `.{name}.tmp`, in the same folder. Raises UserError if it can't be written (a full disk, no
+    permission); an earlier file at `path` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left there is overwritten
@@ -24,27 +24,27 @@ def atomic_write(path):
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error}): make room or permit writing there") from error
+        raise UserError(f"{path} could not be written ({error}): free some disk space, or allow writing") from error
     finally:
         with suppress(OSError):  # the error above says more
             temporary.unlink(missing_ok=True)
 
 
 def shown(path):
-    """A path as a user would type it, a string: relative to the current folder where it lies below that."""
+    """A path as a user would type it, a string: relative to the current folder if it is inside it."""
     path = Path(path).absolute()
     return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
 
 
 def write_csv(path, header, rows):
-    """Write a CSV file of a header and rows, atomically. Raises UserError where it can't be written."""
+    """Write a CSV file of a header and rows, atomically. Raises UserError if it can't be written."""
     lines = [",".join(map(str, row)) + "\n" for row in (header, *rows)]
     with atomic_write(path) as file:
         file.write("".join(lines).encode())
 
 
 def read_json(path):
-    """What a JSON file says; {} where it can't be read."""
+    """The content of a JSON file, or {} if it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,13 +1,13 @@
-"""What each hyperparameter of train.py may be."""
+"""The allowed values of train.py's hyperparameters."""
 
 from support.errors import UserError
 
 
 def _is_whole(value, low, high):
-    return type(value) is int and low <= value <= high  # True is an int, but no number
+    return type(value) is int and low <= value <= high  # not isinstance: True is an int too
 
 
-# Each hyperparameter: whether a value is allowed, and what is, in words.
+# For each hyperparameter: whether a value is allowed, and the allowed values in words.
 HYPERPARAMETERS = {
     "EPOCHS": (lambda value: _is_whole(value, 1, 10_000), "a whole number from 1 to 10000"),
     "BATCH_SIZE": (lambda value: _is_whole(value, 1, 60_000), "a whole number from 1 to 60000"),
@@ -25,8 +25,8 @@ HYPERPARAMETERS = {
 
 
 def checked_hyperparameters(module):
-    """The hyperparameters among a module's names, as a dict. Raises UserError, which names one that is not allowed."""
+    """The hyperparameters in a module's globals, as a dict. Raises a UserError that names one with a wrong value."""
     for name, (is_allowed, words) in HYPERPARAMETERS.items():
-        if not is_allowed(module.get(name)):  # None where the user has renamed or deleted it
+        if not is_allowed(module.get(name)):  # None if the user has renamed or deleted it
             raise UserError(f"{name} = {module.get(name)!r:.60} in train.py must be {words}")
     return {name: module[name] for name in HYPERPARAMETERS}

@@ -19,7 +19,7 @@ SHA256 = {  # of the official archives
 def read_mnist(folder, part):
     """The training digits (part "train") or the test digits ("t10k"), on the CPU, from `folder`/MNIST/raw.
 
-    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. Raises UserError where an archive
+    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. Raises UserError if an archive
     is missing or differs from the official one.
     """
     raw = folder / "MNIST" / "raw"
@@ -29,8 +29,8 @@ def read_mnist(folder, part):
 
 
 def _content(archive):
-    """The bytes of the file in an archive of MNIST, as a bytearray, which a tensor may share."""
+    """The bytes of the file in an archive of MNIST, as a bytearray, whose memory a tensor may share."""
     packed = archive.read_bytes() if archive.is_file() else b""
     if hashlib.sha256(packed).hexdigest() != SHA256[archive.name]:
-        raise UserError(f"{shown(archive)} is missing or damaged: take it from the project's repository again")
+        raise UserError(f"{shown(archive)} is missing or damaged: download it again from the project's repository")
     return bytearray(gzip.decompress(packed))

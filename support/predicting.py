@@ -1,19 +1,19 @@
-"""A network's logits of many digits, in bfloat16 with float32's answers."""
+"""A network's logits for many digits, in bfloat16 but with the same answers as in float32."""
 
 import torch
 
 from support import device as devices
 
 BATCH_SIZE = 500  # no effect on the result, only on speed and memory
-CLOSE = 1.0  # two highest logits nearer than this are computed again; bfloat16 moved them by 0.17 at most
+CLOSE = 1.0  # if the two highest logits are closer than this, float32 decides; bfloat16 moved them by 0.17 at most
 
 
 @torch.inference_mode()
 def predict(model, images):
-    """Logits, float32 [N, 10], of images, uint8 [N, 1, 28, 28], on their device, in eval mode.
+    """Logits, float32 [N, 10], of images, uint8 [N, 1, 28, 28], computed on their device, in eval mode.
 
-    Where the hardware has bfloat16, it is used. Digits whose two highest logits are close are computed again in
-    float32, so that the answers are float32's.
+    If the hardware has bfloat16, it is used. Digits whose two highest logits are close are then computed again in
+    float32, so that the answers are the same as in float32.
     """
     model.eval()
 

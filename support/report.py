@@ -8,18 +8,18 @@ from matplotlib.patches import Rectangle
 
 from support.files import atomic_write, read_json
 
-MISREAD = 40  # digits shown at the most, in rows of 10
+MISREAD = 40  # maximum number of digits shown, in rows of 10
 
 
 def draw_report(folder, accuracies, images, labels, probabilities):
-    """Draw report.png in a run's folder, with what settings.json and training_log.csv there tell. Returns its path.
+    """Draw report.png in a run's folder, with its settings.json and training_log.csv. Returns its path.
 
     accuracies: dict from epoch to accuracy in %. images: uint8 array [N, 28, 28], labels: int array [N], probabilities:
-    float array [N, 10], the best epoch's. Raises UserError where the file can't be written.
+    float array [N, 10], the best epoch's. Raises UserError if the file can't be written.
     """
     best = max(accuracies, key=accuracies.get)
     figure = Figure(figsize=(13, 11.5), dpi=100, layout="constrained")
-    figure.get_layout_engine().set(rect=(0.01, 0, 0.98, 0.91), h_pad=0.1)  # above it, the heading
+    figure.get_layout_engine().set(rect=(0.01, 0, 0.98, 0.91), h_pad=0.1)  # the heading is above it
     figure.text(0.03, 0.985, f"myCNN, {folder.name}", va="top", fontsize=16, fontweight="bold", parse_math=False)
     settings = read_json(folder / "settings.json")
     words = [f"{name} = {value}" for name, value in settings.get("hyperparameters", {}).items()]
@@ -58,7 +58,7 @@ def _draw_misread(axes, images, labels, probabilities, best):
 
 
 def _draw_accuracy(axes, accuracies, best, smallest_error):
-    # On a logarithmic axis of errors, 99.0 and 99.8 are as far apart as 95 and 99. No error is drawn as half an error.
+    # On a logarithmic axis of errors, 99.0 and 99.8 are as far apart as 95 and 99. Zero is drawn as half an error.
     errors = [max(100 - accuracy, smallest_error / 2) for accuracy in accuracies.values()]
     axes.semilogy(list(accuracies), errors, marker="o", markersize=4)
     at_best = list(accuracies).index(best)
@@ -78,14 +78,14 @@ def _draw_loss(axes, log):
         epochs, losses, _ = np.loadtxt(log, delimiter=",", skiprows=1, unpack=True, ndmin=2)
         axes.plot(epochs, losses, marker="o", markersize=4, color="C1")
     axes.set(xlabel="epoch", ylabel="training loss")
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # one epoch, one tick
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # a single epoch gets a single tick
     axes.grid(alpha=0.3)
 
 
 def _draw_confusion(axes, labels, predictions, best):
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (labels, predictions), 1)
-    errors = counts * (1 - np.eye(10, dtype=int))  # coloured by errors alone: the diagonal would drown them
+    errors = counts * (1 - np.eye(10, dtype=int))  # coloured by errors alone: the diagonal would outshine them
     axes.imshow(errors, cmap="Reds", vmax=max(errors.max(), 1) * 1.4)
     for label in range(10):
         axes.add_patch(Rectangle((label - 0.5, label - 0.5), 1, 1, color="0.9"))

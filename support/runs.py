@@ -1,4 +1,4 @@
-"""Run folders, checkpoints/run-001, run-002, …: which there are, and the one to train in."""
+"""Run folders, checkpoints/run-001, run-002, …: finding them, and opening the one to train in."""
 
 import json
 import re
@@ -37,21 +37,21 @@ def is_run(path):
 
 
 def newest_run(checkpoints, otherwise=None):
-    """The newest run that has an epoch; a line on standard error says where a newer one has none yet.
+    """The newest run that has an epoch; if a newer run has none yet, a line on standard error says so.
 
-    Without any it is `otherwise`, or a UserError where that is None.
+    If there is none, `otherwise` is returned, or UserError is raised if that is None.
     """
     runs = all_runs(checkpoints)
     newest = next((run for run in reversed(runs) if any(run.glob("epoch_*"))), otherwise)
     if newest is None:
-        raise UserError(f"no run in {shown(checkpoints)} has an epoch yet: python train.py makes one")
+        raise UserError(f"no run in {shown(checkpoints)} has an epoch yet: run python train.py first")
     if newest != otherwise and newest != runs[-1]:
-        print(f"{shown(runs[-1])} has no epoch yet: {shown(newest)} is used", file=sys.stderr)
+        print(f"{shown(runs[-1])} has no epoch yet: {shown(newest)} is used instead", file=sys.stderr)
     return newest
 
 
 def saved_epochs(folder):
-    """A run's epoch_files, of which there is at least one; a UserError where there is none."""
+    """A run's epoch_files. Raises UserError if there are none."""
     epochs = epoch_files(folder)
     if not epochs:
         what = "only epochs of an earlier version (.npy)" if any(folder.glob("epoch_*.npy")) else "no epoch yet"
@@ -61,11 +61,11 @@ def saved_epochs(folder):
 
 @contextmanager
 def open_run(checkpoints, hyperparameters, precision, model, optimizer, scheduler):
-    """Give the Run to train in: the newest unfinished one with the same settings, or else a new one.
+    """Yield the Run to train in: the newest unfinished one with the same settings, or else a new one.
 
     A resumed run's state is loaded into model, optimizer and scheduler. A line says why another unfinished run is not
     resumed, or that a run with the same settings is complete. Only one program can have a run open. Raises UserError
-    if the state can't be loaded or the disk has too little room, and says in a KeyboardInterrupt what is saved.
+    if the state can't be loaded or the disk has too little space, and adds to a KeyboardInterrupt what is saved.
     """
     settings = {
         "hyperparameters": hyperparameters,
@@ -95,9 +95,9 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
 
 
 class Run:
-    """The run to train in: its folder, and what is saved there beside the parameters.
+    """The run to train in: its folder, and what is saved there besides the parameters.
 
-    The training state is there from the start to the end of the last epoch: a run without one is complete.
+    The training state is deleted at the end of the last epoch: a run without one is complete.
     """
 
     def __init__(self, folder, epochs, training):
@@ -120,28 +120,28 @@ class Run:
             (self.folder / STATE).unlink()
 
     def check_room(self):
-        """Raise UserError where the disk has too little room for the epochs that are left."""
+        """Raise UserError if the disk has too little space for the remaining epochs."""
         size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
         need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
         if need > free:
-            room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, where {free / 1e6:,.0f} MB are free"
-            raise UserError(f"{room}: make room, or lower EPOCHS or DIM_HIDDEN")
+            room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, but only {free / 1e6:,.0f} MB are free"
+            raise UserError(f"{room}: free some disk space, or lower EPOCHS or DIM_HIDDEN")
 
     def save_state(self):
-        """Save all that resuming needs: the log, the parameters, Adam's moments and the learning rate's place."""
+        """Save all that is needed to resume: the log, the parameters, Adam's moments and the scheduler's step."""
         state = {"log": self.log} | {name: part.state_dict() for name, part in self.training.items()}
         with atomic_write(self.folder / STATE) as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # raised over the OSError of a full disk
+            except RuntimeError as error:  # hides the OSError of a full disk
                 raise error.__context__ or error from None
 
     def load_state(self):
-        """Load what save_state saved. Raises UserError where it is damaged."""
+        """Load what save_state saved. Raises UserError if it is damaged."""
         path = self.folder / STATE
         try:
             with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't look at them
+                if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't check them
                     raise ValueError(f"the checksum of {damaged} is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.training.items():
@@ -171,13 +171,13 @@ def _unfinished_run(checkpoints, settings):
 
 
 def _differences(then, now):
-    """How a run's settings differ from those of now, in words; "" where they are the same."""
+    """How a run's settings differ from the current ones, in words; "" if they are the same."""
     then, now = (settings | settings.get("hyperparameters", {}) | {"hyperparameters": ""} for settings in (then, now))
     return ", ".join(f"{name} was {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name])
 
 
 def _new_run(checkpoints):
-    """Make the next run, as (folder, lock). The newest is taken over where no epoch of it is saved."""
+    """Make the next run, as (folder, lock). If the newest has no saved epoch, its folder is reused."""
     number = max(_numbered(checkpoints, RUN), default=1)
     while True:
         folder = checkpoints / f"run-{number:03d}"
@@ -189,7 +189,7 @@ def _new_run(checkpoints):
 
 
 def _locked(folder):
-    """The lock of a run's folder, held until its context ends, or None where another program holds it."""
+    """The lock of a run's folder, held until its context ends, or None if another program holds it."""
     try:
         return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:

@@ -1,4 +1,4 @@
-"""Weights: tensors by name in an .npz file, which is whole and checked, or refused."""
+"""Saves and loads weights: tensors by name, in an .npz file that is refused if it is damaged."""
 
 import zipfile
 from pathlib import Path
@@ -11,19 +11,19 @@ from support.files import atomic_write, shown
 
 
 def save_weights(path, tensors):
-    """Save a dict of names and tensors to the .npz file `path` with np.savez: one array a tensor, no pickle.
+    """Save a dict from names to tensors as the .npz file `path`, with np.savez: an array for each tensor, no pickle.
 
-    Atomic: `path` holds the whole file, or what it held before. Raises UserError where it can't be written.
+    Atomic: `path` holds the complete file, or what it held before. Raises UserError if it can't be written.
     """
     with atomic_write(path) as file:
         np.savez(file, **{name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()})
 
 
 def load_weights(path):
-    """The dict of names and tensors, on the CPU, that save_weights wrote to `path`.
+    """The dict from names to tensors, on the CPU, that save_weights wrote to `path`.
 
-    Raises UserError, which names the file, where its checksums don't hold or it is no .npz file of numbers. A file may
-    come from anybody: none can run code or claim more memory than its own size.
+    Raises a UserError that names the file if a checksum is wrong or it is not an .npz file of numbers. A file may come
+    from anybody: it can't run code or claim more memory than its own size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -32,7 +32,7 @@ def load_weights(path):
                 raise ValueError("its arrays are compressed")
             if sum(member.file_size for member in members) > Path(path).stat().st_size:
                 raise ValueError("its arrays claim to be larger than the file")
-            if damaged := archive.testzip():  # np.load alone doesn't notice every damage to an array's header
+            if damaged := archive.testzip():  # np.load alone misses some damage to an array's header
                 raise ValueError(f"the checksum of {damaged} is wrong")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -13,7 +13,7 @@ import torch
 
 import train
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 SMALL = [4, 8, 16, 32, 16]  # widths
 
 
@@ -46,7 +46,7 @@ def small_training(monkeypatch, tmp_path, training_digits):
 
 
 class Mark:
-    """Unpickled, it leaves a mark."""
+    """When unpickled, it creates a folder as a mark."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -68,7 +68,7 @@ class Project:
         (folder / "data").symlink_to(train.DATA_DIR)
 
     def edit(self, **constants):
-        """Set constants of train.py, below its own, which they replace."""
+        """Set constants of train.py, by lines below its own."""
         path = self.folder / "train.py"
         lines = "".join(f"{name} = {value!r}\n" for name, value in constants.items())
         path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{lines}ROOT =", 1), encoding="utf-8")

@@ -22,7 +22,7 @@ def strokes_of(digit, scale=4):
         ]
 
     while left:
-        # A stroke begins at an end, which has one neighbour, and in a closed curve anywhere.
+        # A stroke begins at an end, which has one neighbour, or, in a closed curve, anywhere.
         point = min(left, key=lambda point: (len(near(point, left)) != 1, point))
         stroke = near(point, seen)[:1] + [point]
         left.discard(point)

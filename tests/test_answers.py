@@ -1,4 +1,4 @@
-"""What the page asks: each layer's activations, and their pictures."""
+"""The answers to the page: each layer's activations as pictures, and drawings read."""
 
 import base64
 import io
@@ -47,7 +47,7 @@ def test_the_pictures_of_each_layer_are_what_the_network_computes(test_digits, w
         assert step["size"].startswith(f"{min(16, len(maps))} of {len(maps)} maps of {maps.shape[1]}×")
 
 
-def test_49_of_50_digits_drawn_as_strokes_are_read_right(test_digits):
+def test_49_of_50_digits_drawn_as_strokes_are_read_correctly(test_digits):
     logits_of = partial(predict, load_parameters(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz"))
     right = 0
     for digit, label in zip(test_digits[0][:50, 0].numpy(), test_digits[1].tolist(), strict=False):

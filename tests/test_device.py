@@ -1,4 +1,4 @@
-"""An accelerator is trusted if it computes what the CPU computes. None is at hand: the meta device stands in for it."""
+"""An accelerator is trusted if its results are the CPU's. The meta device stands in for one."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ META = torch.device("meta")  # shapes and dtypes, but no values
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """A function that puts an accelerator in place whose logits and gradient are the CPU's, changed by a function."""
+    """A function that installs an accelerator whose logits and gradient are the CPU's, changed by a given function."""
     compute = devices._logits_and_gradient
 
     def put(change):
@@ -33,7 +33,7 @@ def accelerator(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("network", ["new", "trained"])
-def test_a_device_that_rounds_as_its_precision_does_is_used(accelerator, test_digits, capsys, network, precision):
+def test_a_device_with_only_its_precisions_rounding_error_is_used(accelerator, test_digits, capsys, network, precision):
     model = load_parameters(train.ROOT / "checkpoints/small/epoch_19.npz") if network == "trained" else myCNN(SMALL)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     accelerator(lambda logits, gradient: (logits, gradient))
@@ -52,19 +52,19 @@ FAULTS = {
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_device_that_computes_wrongly_is_named_and_not_used(accelerator, test_digits, capsys, fault, precision):
+def test_a_device_with_wrong_results_is_named_and_not_used(accelerator, test_digits, capsys, fault, precision):
     accelerator(FAULTS[fault])
     assert devices.trusted_device(myCNN(SMALL), *test_digits, precision)[0] == devices.CPU
-    assert capsys.readouterr().err == "META computes this network wrongly: the CPU is used\n"
+    assert capsys.readouterr().err == "META gives wrong results for this network: the CPU is used instead\n"
 
 
 def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
     assert devices.trusted_device(myCNN(SMALL), *test_digits)[0] == devices.CPU
-    assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used\n"
+    assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used instead\n"
 
 
-def test_where_a_device_has_too_little_memory_the_cpu_is_not_used_in_its_place(accelerator, test_digits):
+def test_the_cpu_does_not_replace_a_device_that_has_too_little_memory(accelerator, test_digits):
     def fail(logits, gradient):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual")
 
@@ -90,8 +90,8 @@ def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux kills what outgrows the memory")
-def test_what_the_cpus_memory_cannot_hold_is_refused_before_it_is_made(small_training, monkeypatch):
+def test_a_network_too_large_for_the_cpus_memory_is_refused_before_it_is_created(small_training, monkeypatch):
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     monkeypatch.setattr(train, "DIM_HIDDEN", [65_536] * 5)
-    with pytest.raises(UserError, match="training takes about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
+    with pytest.raises(UserError, match="training needs about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
         train.main()

@@ -3,7 +3,7 @@
 from conftest import SMALL, Project
 
 
-def test_train_py_trains_and_test_py_then_tells_its_accuracy(tmp_path):
+def test_train_py_trains_and_test_py_then_prints_its_accuracy(tmp_path):
     project = Project(tmp_path)
     project.edit(DIM_HIDDEN=SMALL, EPOCHS=1, BATCH_SIZE=1000, LEARNING_RATE=0.01, AUGMENT=False)
     code, out, err = project.run("train.py")

@@ -1,4 +1,4 @@
-"""However a script ends: one line at most, and an exit code. Tried on a script of a few lines, which starts quickly."""
+"""However a script ends: one line at most, and an exit code. Tested with a short script, which starts quickly."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def start(tmp_path, last_lines, *python):
         pytest.param(INTERRUPT_TWICE, -signal.SIGINT, "stopped\n", marks=has_signals),
     ],
 )
-def test_what_a_user_can_mend_and_what_stops_a_script_is_one_line_and_an_exit_code(tmp_path, last_line, code, line):
+def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_code(tmp_path, last_line, code, line):
     process = start(tmp_path, last_line)
     _, err = process.communicate()
     assert process.returncode == code
@@ -58,7 +58,7 @@ def test_what_a_user_can_mend_and_what_stops_a_script_is_one_line_and_an_exit_co
 
 
 @has_signals
-def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_all_stays_as_it_was(tmp_path):
+def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_nothing_is_changed(tmp_path):
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
     state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
     lines = ["import signal, sys", "now = 0", state, "%run script.py", "%run mistake.py", state, "print(before == now)"]

@@ -9,14 +9,14 @@ from handwriting.training import learning
 from handwriting.training.pages import make_page
 
 
-def test_its_weights_are_small_and_read_without_pickle():
+def test_its_weights_are_small_and_loaded_without_pickle():
     assert finder.WEIGHTS.stat().st_size <= 4_000_000
     with np.load(finder.WEIGHTS, allow_pickle=False) as arrays:
         assert {name for name, _ in finder.Finder().named_parameters()} <= set(arrays)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 100), (300, 200), (700, 1100)])
-def test_its_maps_lie_where_the_picture_does_at_every_scale(test_digits, shape):
+def test_its_maps_line_up_with_the_picture_at_every_scale(test_digits, shape):
     digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
     page = make_page(np.random.default_rng(2), *digits, shape, {"drawn": 1}, min(shape[0] / 2, 40), ("stroke", 1))
     for look in finder.look(finder.load_finder(), page.photo):
@@ -27,7 +27,7 @@ def test_its_maps_lie_where_the_picture_does_at_every_scale(test_digits, shape):
             assert 2 * length >= max(8, round(side * scale)) + 2 * finder.PAD
 
 
-def test_large_digits_are_not_looked_at_closer_than_they_need(test_digits):
+def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(test_digits):
     digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
     model = finder.load_finder()
     for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
@@ -35,7 +35,7 @@ def test_large_digits_are_not_looked_at_closer_than_they_need(test_digits):
         assert least <= finder.look(model, page.photo)[-1].scale <= most
 
 
-def test_small_digits_that_look_like_a_large_one_from_afar_are_looked_at_in_the_pictures_own_pixels(test_digits):
+def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_size(test_digits):
     digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
     model = finder.load_finder()
     for row in ("ruled paper", "pencil"):
@@ -43,7 +43,7 @@ def test_small_digits_that_look_like_a_large_one_from_afar_are_looked_at_in_the_
             assert finder.look(model, photo)[-1].scale == 1
 
 
-def test_what_it_should_say_has_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
+def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
     digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
     centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
@@ -64,7 +64,7 @@ def test_what_it_should_say_has_a_centre_for_each_digit_and_votes_that_point_the
     assert np.exp([heights[y, x], widths[y, x]]) == pytest.approx([bottom - top, right - left], rel=1e-3)
 
 
-def test_learning_lowers_the_loss_and_goes_on_after_an_interruption_to_the_same_weights(monkeypatch, tmp_path):
+def test_training_lowers_the_loss_and_when_resumed_ends_with_the_same_weights(monkeypatch, tmp_path):
     for name, value in {"STEPS": 24, "STEPS_A_SAVE": 4, "BATCH_SIZE": 2}.items():
         monkeypatch.setattr(learning, name, value)
     monkeypatch.setattr(learning, "training_letters", letters)
@@ -91,6 +91,6 @@ def test_learning_lowers_the_loss_and_goes_on_after_an_interruption_to_the_same_
     with pytest.raises(KeyboardInterrupt):
         learn("parts", stopped)
     learn("parts", noted)
-    assert len(losses) == 6 + 20  # it went on from step 4
+    assert len(losses) == 6 + 20  # it resumed from step 4
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "parts.npz").read_bytes()
     assert not list(tmp_path.glob("*.pt"))

@@ -1,4 +1,4 @@
-"""Digits stand in the lines in which they were written."""
+"""Digits are grouped into the lines in which they were written."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from handwriting.lines import Found, in_lines
 
 
 def row_of(rng, gaps, size, top=0.0):
-    """Boxes of a row of digits of uneven heights with so many pixels after each."""
+    """Boxes of a row of digits of uneven heights with these gaps, in pixels, after each."""
     boxes, left = [], 20.0
     for gap in gaps:
         height = size * np.exp(rng.normal(0, 0.1))

@@ -1,4 +1,4 @@
-"""MNIST is read right, or refused in one line."""
+"""MNIST is read correctly, or refused in one line."""
 
 import shutil
 from pathlib import Path
@@ -32,5 +32,5 @@ def flip_a_bit(path):
 def test_an_archive_that_is_missing_or_damaged_is_named(tmp_path, damage):
     shutil.copytree(train.DATA_DIR / "MNIST", tmp_path / "MNIST")
     damage(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz")
-    with pytest.raises(UserError, match="gz is missing or damaged: take it from the project's repository again"):
+    with pytest.raises(UserError, match="gz is missing or damaged: download it again from the project's repository"):
         read_mnist(tmp_path, "t10k")

@@ -1,4 +1,4 @@
-"""The network is the lab report's, and a file of weights is whole, or refused in one line."""
+"""The network is the lab report's, and a damaged file of weights is refused in one line."""
 
 import pickle
 import zipfile
@@ -57,7 +57,7 @@ def test_parameters_come_back_bit_for_bit_and_ready_to_predict_and_numpy_alone_r
         assert np.array_equal(np.load(path)[name], tensor), name
 
 
-def test_a_flipped_bit_is_told_wherever_it_changes_what_is_read(tmp_path):
+def test_a_flipped_bit_is_detected_wherever_it_changes_what_is_read(tmp_path):
     model, path = myCNN([1] * 5), tmp_path / "epoch_00.npz"
     save_parameters(model, path)
     whole, refused = path.read_bytes(), 0

@@ -46,7 +46,7 @@ def drawing_project(tmp_path_factory):
 
 @contextmanager
 def drawing(project, *arguments, browser="/nowhere/browser %s"):
-    """python test.py --draw, running: gives the process and the port it says it serves."""
+    """Run python test.py --draw: yields the process and the port that it prints."""
     project.environment = {"BROWSER": browser}
     process = project.start("test.py", *(arguments or ["--draw"]))
     try:
@@ -61,7 +61,7 @@ def drawing(project, *arguments, browser="/nowhere/browser %s"):
 
 @pytest.fixture(scope="session")
 def server(drawing_project):
-    """The port of a server that all tests share, which must not say anything, whatever they do to it."""
+    """The port of a server that all tests share; whatever they do to it, it must print nothing."""
     with drawing(drawing_project) as (process, port):
         yield port
         process.send_signal(signal.SIGTERM)
@@ -111,7 +111,7 @@ def answers_in(text):
     return [[digit["answer"] for number in line["numbers"] for digit in number] for line in json.loads(text)["lines"]]
 
 
-def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at_once_writing_no_file(
+def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at_once_without_files(
     drawing_project, server, tmp_path
 ):
     script, seen = tmp_path / "browser.py", tmp_path / "seen"
@@ -135,10 +135,10 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
     assert {path for path in drawing_project.folder.rglob("*") if "__pycache__" not in path.parts} == before
 
 
-def test_no_free_port_is_told_in_one_line(monkeypatch):
+def test_if_no_port_is_free_one_line_says_so(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(page, "PORTS", [taken.getsockname()[1]])
-        with pytest.raises(UserError, match="are all taken"):
+        with pytest.raises(UserError, match="are all in use"):
             page.serve(None, None)
 
 
@@ -160,7 +160,7 @@ def test_the_page_may_load_nothing_from_elsewhere(server):
         assert ask(server, Host=host)[0] == 200
 
 
-def test_an_answer_tells_box_form_and_probabilities(server, pictures):
+def test_an_answer_has_a_box_a_form_and_probabilities(server, pictures):
     status, headers, text = ask(server, "POST", "/read", pictures[0][0], Origin=f"http://127.0.0.1:{server}")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     answer = json.loads(text)
@@ -177,7 +177,7 @@ def test_an_answer_tells_box_form_and_probabilities(server, pictures):
     assert (line["text"], digit["answer"], digit["unsure"], answer["turned"]) == ("7", 7, False, 0)
 
 
-def test_a_part_of_a_picture_is_read_alone_and_its_boxes_are_in_the_whole(server, digits):
+def test_a_part_of_a_picture_is_read_alone_with_boxes_in_the_whole_picture(server, digits):
     two = as_png(page_of(digits[0][:2], 2))
     assert sum(answers_in(ask(server, "POST", "/read", two)[2]), []) == [7, 2]
     answer = json.loads(ask(server, "POST", "/read?part=0.5,0,1,1", two)[2])
@@ -215,7 +215,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_not_for_it_is_refused_in_one_line_and_the_server_goes_on(server, pictures, what):
+def test_a_bad_request_is_refused_in_one_line_and_the_server_keeps_running(server, pictures, what):
     status, request = REFUSED[what]
     answer = ask(server, **request)
     assert answer[0] == status
@@ -226,7 +226,7 @@ def test_what_is_not_for_it_is_refused_in_one_line_and_the_server_goes_on(server
     assert answers_in(ask(server, "POST", "/read", pictures[0][0])[2]) == [[7]]
 
 
-def test_of_the_pictures_that_wait_only_the_newest_is_read(server, pictures):
+def test_only_the_newest_of_the_waiting_pictures_is_read(server, pictures):
     work, done = page.Work(), []
     with ThreadPoolExecutor(4) as clients:
         answers = []
@@ -244,7 +244,7 @@ def test_of_the_pictures_that_wait_only_the_newest_is_read(server, pictures):
     assert set(statuses) <= {200, 409}
 
 
-def test_connections_that_break_leave_the_server_serving(server, pictures):
+def test_the_server_survives_broken_connections(server, pictures):
     head = f"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nContent-Length: {len(pictures[0][0])}\r\n\r\n".encode()
     for sent in (
         b"",
@@ -298,13 +298,13 @@ FORM = "data:image/png;base64," + base64.b64encode(as_png(np.zeros((28, 28), np.
 
 
 class Sheet:
-    """The page in the browser, and somebody who uses it."""
+    """The page in the browser, and what a user does there."""
 
     def __init__(self, browser):
         self.browser = browser
 
     def open(self, port, width=1280, height=800, ratio=1, dark=False):
-        """Load the page anew, in a window of a size in CSS pixels."""
+        """Load the page again, in a window of this size in CSS pixels."""
         self.size(width, height, ratio)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
@@ -322,18 +322,18 @@ class Sheet:
         return self.browser.execute_script(script, *arguments)
 
     def rectangle(self, selector):
-        """Of the first such element: left, top, right, bottom in the window."""
+        """The first such element's left, top, right and bottom in the window."""
         script = "const {left, top, right, bottom} = document.querySelector(arguments[0]).getBoundingClientRect();"
         return self.js(script + "return [left, top, right, bottom]", selector)
 
     def pixels(self):
-        """What is seen of the sheet, uint8 [height, width]."""
+        """A screenshot of the sheet, uint8 [height, width]."""
         return np.asarray(Image.open(io.BytesIO(self.all("#sheet")[0].screenshot_as_png)).convert("L"))
 
     def draw(self, digit, x=0.5, y=0.5, side=0.6, kind="mouse"):
-        """Draw a digit, uint8 [28, 28], its middle at (x, y) and its side so long, as shares of the sheet's size.
+        """Draw a digit, uint8 [28, 28], with its middle and its side given as shares of the sheet's size.
 
-        Of a kind that is None the pointer events are made in the page, at once, not by the browser, one a frame.
+        If kind is None, a script makes the pointer events, all at once; otherwise the browser does, one per frame.
         """
         left, top, right, bottom = self.rectangle("#paper")
         scale = side * (bottom - top) / 28
@@ -378,7 +378,7 @@ class Sheet:
         actions.perform()
 
     def show(self, certainties):
-        """Let the page show 0, 1, ... in a line, as sure as told."""
+        """Let the page show 0, 1, ... in a line, with these certainties."""
         digits = [
             {"box": [100, 40 * i + 10, 150, 40 * i + 40], "form": FORM, "answer": i, "certainty": certainty}
             | {"probabilities": [certainty * (j == i) for j in range(10)], "unsure": certainty < 0.5}
@@ -417,7 +417,7 @@ class Sheet:
 
 @pytest.fixture
 def sheet(browser, server):
-    """The page, empty; whatever happens to it, the browser must have no error to tell of."""
+    """The empty page; whatever a test does to it, the browser must log no error."""
     sheet = Sheet(browser).open(server)
     browser.get_log("browser")
     yield sheet
@@ -426,7 +426,7 @@ def sheet(browser, server):
 
 @pytest.fixture(scope="session")
 def digits(test_digits):
-    """The first 200 test digits as [200, 28, 28], NumPy array, and their labels, a list."""
+    """The first 200 test digits, a NumPy array [200, 28, 28], and their labels, a list."""
     return test_digits[0][:200, 0].numpy(), test_digits[1][:200].tolist()
 
 
@@ -477,10 +477,10 @@ def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboa
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])
-def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures, digits, way):
+def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, digits, way):
     sheet.draw(digits[0][2], kind=None)
     assert sheet.answer() == "1"
-    if way == "choose":  # a kind that browsers do not show
+    if way == "choose":  # a format that browsers do not show
         sheet.all("#file")[0].send_keys(str(Path(__file__).parent / "inputs" / "two.heic"))
     else:
         sheet.give(pictures[0][0], way)
@@ -497,7 +497,7 @@ def test_a_picture_is_read_like_a_drawing_its_frames_drawn_on_it(sheet, pictures
 
 
 @pytest.mark.parametrize("kind", ["mouse", "touch"])
-def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sheet, digits, kind):
+def test_only_the_part_inside_a_dragged_frame_is_read_until_escape(sheet, digits, kind):
     sheet.give(as_png(page_of(digits[0][:6])), "drop")
     assert sheet.answer().replace(" ", "") == "721041"
     sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
@@ -510,16 +510,16 @@ def test_a_frame_dragged_over_a_picture_has_that_part_read_alone_until_escape(sh
     assert not sheet.all("#paper rect")
 
 
-def test_what_is_no_digit_gets_the_message_that_fits(sheet, pictures):
+def test_what_is_not_a_digit_gets_a_fitting_message(sheet, pictures):
     assert sheet.message() == ""
     sheet.drag([(0.5, 0.5)])
     assert sheet.pixels().min() < 60  # a dot
     assert sheet.answer() == ""
-    assert sheet.message() == "That is too small to read: write it larger"
+    assert sheet.message() == "This is too small to read: write it larger"
     sheet.press(Keys.ESCAPE)
     sheet.drag([(x, y) for x in (0.1, 0.9) for y in (0.1, 0.9, 0.1, 0.9)])
     if sheet.answer() == "":
-        assert sheet.message() == "That is no digit I know"
+        assert sheet.message() == "This is not a digit I know"
     sheet.give(as_png(np.full((100, 100), 255, np.uint8)), "drop")
     assert sheet.message().startswith("No digit found")
 
@@ -537,7 +537,7 @@ def test_an_answer_under_50_percent_is_called_unsure_in_words_in_cards_and_in_th
     assert sheet.js(marks, [first, second]) == ['"?"', "none"]
 
 
-def test_a_file_that_is_refused_is_told_of_and_the_drawing_stays(sheet, digits):
+def test_a_refused_file_gets_a_message_and_the_drawing_stays(sheet, digits):
     sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
     sheet.give(b"no picture", "drop", "<img src=x onerror=alert(1)>.png")
@@ -545,14 +545,14 @@ def test_a_file_that_is_refused_is_told_of_and_the_drawing_stays(sheet, digits):
     assert sheet.answer() == "7"
     assert not sheet.all("[src=x]")
     sheet.js("take(new File([new Uint8Array(arguments[0])], 'large.png'))", page.MAX_BYTES + 1)
-    WebDriverWait(sheet.browser, 20).until(lambda _: "over 20 MB" in sheet.message())
+    WebDriverWait(sheet.browser, 20).until(lambda _: "larger than 20 MB" in sheet.message())
 
 
 def test_an_old_answer_never_overwrites_a_newer_one(sheet, digits):
     sheet.js(
         """
         const real = fetch, late = [];
-        window.fetch = async (path, {signal, ...options}) => {  // deaf to being given up, and the first one late
+        window.fetch = async (path, {signal, ...options}) => {  // ignores that it is aborted, and the first one is late
           const response = await real(path, options);
           if (late.push(path) === 1) await new Promise(done => setTimeout(done, 1500));
           window.arrived = (window.arrived ?? 0) + 1;
@@ -569,7 +569,7 @@ def test_an_old_answer_never_overwrites_a_newer_one(sheet, digits):
     assert sheet.answer() == "7"
 
 
-def test_a_question_is_asked_while_the_pen_is_down_and_never_two_at_once(sheet):
+def test_requests_are_sent_while_the_pen_is_down_and_never_two_at_once(sheet):
     sheet.js(
         """
         const real = fetch;
@@ -591,7 +591,7 @@ def test_a_question_is_asked_while_the_pen_is_down_and_never_two_at_once(sheet):
     assert sheet.js("return window.most") == 1
 
 
-def test_a_slow_answer_leaves_the_old_one_greyed_and_says_that_it_is_read(sheet, digits):
+def test_during_a_slow_request_the_old_answer_is_greyed_and_a_message_says_reading(sheet, digits):
     sheet.draw(digits[0][0], 0.3, kind=None)
     assert sheet.answer() == "7"
     sheet.js(
@@ -609,7 +609,7 @@ def test_a_slow_answer_leaves_the_old_one_greyed_and_says_that_it_is_read(sheet,
     WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return getComputedStyle(seen).opacity == 1"))
 
 
-def test_a_page_goes_on_by_itself_when_the_program_answers_again(sheet, digits):
+def test_a_page_continues_by_itself_when_the_program_answers_again(sheet, digits):
     def network(offline):
         speed = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         sheet.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": offline, **speed})
@@ -630,7 +630,7 @@ def test_a_page_goes_on_by_itself_when_the_program_answers_again(sheet, digits):
     sheet.browser.execute_cdp_cmd("Network.disable", {})
 
 
-def test_a_digit_that_is_chosen_among_the_answers_or_on_the_sheet_shows_its_way_through_the_network(sheet, digits):
+def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_its_layers(sheet, digits):
     asked = "return performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/layers')).length"
     sheet.draw(digits[0][0], 0.3, kind=None)
     sheet.draw(digits[0][1], 0.7, kind=None)
@@ -654,14 +654,14 @@ def test_a_digit_that_is_chosen_among_the_answers_or_on_the_sheet_shows_its_way_
     assert sheet.answer() == "72"
 
 
-def test_the_chance_that_it_is_no_digit_is_told_beside_the_probabilities(sheet):
+def test_the_chance_that_it_is_no_digit_is_shown_beside_the_probabilities(sheet):
     sheet.show([0.6])
     sheet.all("#digits button")[0].click()
     WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#steps li"))
     assert "40.0 % is the chance that this is no digit" in sheet.texts("#steps li")[-1]
 
 
-def test_a_page_of_two_hundred_digits_is_a_list_in_its_own_panel_linked_with_its_frames(sheet, server, digits):
+def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames(sheet, server, digits):
     sheet.give(as_png(page_of(digits[0], 14)), "drop")
     assert len(sheet.answer().split("\n")) == 15
     cells, frames = sheet.all("#digits button"), sheet.all("#frames i")
@@ -721,7 +721,7 @@ def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits,
         assert sheet.js("return parseFloat(getComputedStyle(answer).fontSize)") > 130
 
 
-def test_bars_are_seen_in_forced_colours_and_a_print_has_light_paper_the_layers_and_no_buttons(sheet, server, digits):
+def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_and_no_buttons(sheet, server, digits):
     sheet.open(server, dark=True)
     sheet.draw(digits[0][0], kind=None)
     assert sheet.answer() == "7"
@@ -766,7 +766,7 @@ def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
     assert violations() == []
 
 
-def test_everything_has_a_name_of_its_own_and_the_keyboards_focus_is_seen(sheet, digits):
+def test_everything_has_a_unique_name_and_the_keyboard_focus_is_visible(sheet, digits):
     sheet.draw(digits[0][0], 0.3, kind=None)
     sheet.draw(digits[0][0], 0.7, kind=None)
     assert sheet.answer() == "77"

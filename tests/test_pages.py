@@ -1,4 +1,4 @@
-"""Pages made of MNIST's digits are what their lists of digits say."""
+"""Pages made from MNIST's digits match their lists of digits."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def digits(training_digits):
     return training_digits[0][:, 0].numpy(), training_digits[1].numpy()
 
 
-def test_one_seed_makes_one_page_and_another_another(digits):
+def test_the_same_seed_makes_the_same_page_and_another_seed_another_page(digits):
     one, two, other = (make_page(np.random.default_rng(seed), *digits) for seed in (3, 3, 4))
     assert np.array_equal(one.photo, two.photo)
     assert one.digits == two.digits
@@ -23,9 +23,9 @@ def test_one_seed_makes_one_page_and_another_another(digits):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_changes_the_page_and_none_spoils_its_list(digits, kind):
+def test_every_kind_changes_the_page_and_its_list_stays_right(digits, kind):
     changed = 0
-    others = {"yellow": 1} if kind == "grey" else {}  # colour to be lost
+    others = {"yellow": 1} if kind == "grey" else {}  # so that there is colour to lose
     height = None if kind in ("huge", "tiny") else 30
     for seed in range(3):
         with_kind, without = (

@@ -1,4 +1,4 @@
-"""Image files of every kind come out as the pictures that they show."""
+"""Image files of every format give the pictures that they show."""
 
 import io
 import struct
@@ -68,7 +68,7 @@ def test_every_page_of_a_scan_is_given_with_its_number(seven, tmp_path, monkeypa
     assert str(refused) == "scan has more than 2 pages: split it"
 
 
-def test_a_box_is_told_in_the_pixels_that_a_viewer_shows(seven, tmp_path):
+def test_a_box_is_given_in_the_pixels_that_a_viewer_shows(seven, tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6  # turn right by 90° to show
     seven.resize((3200, 2400)).save(tmp_path / "7.jpg", exif=turned)
@@ -78,14 +78,14 @@ def test_a_box_is_told_in_the_pixels_that_a_viewer_shows(seven, tmp_path):
     assert page.given((-5, 100, 800, 1200)) == (0, 200, 1600, 2400)
 
 
-def test_what_is_no_readable_image_is_refused_in_a_line_that_names_it(seven, tmp_path, capfd, recwarn):
+def test_an_unreadable_image_is_refused_in_one_line_that_names_it(seven, tmp_path, capfd, recwarn):
     compressed = {f"cut_{kind}.tif": {"compression": kind} for kind in ("group4", "tiff_lzw", "jpeg")}
     for name, options in ({"cut.png": {}, "cut.pdf": {}, "cut.jpg": {}} | compressed).items():
         seven.convert("1" if "group4" in name else "L").save(tmp_path / name, **options)
         whole = (tmp_path / name).read_bytes()
         middle = len(whole) // 3
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-        if options:  # libtiff goes on after damage in the first, and says so
+        if options:  # damaged in the middle: libtiff prints an error and continues
             (tmp_path / name[4:]).write_bytes(whole[:middle] + b"\xff" * 60 + whole[middle + 60 :])
     (tmp_path / "text.png").write_text("7")
     (tmp_path / "empty.jpg").touch()
@@ -94,7 +94,7 @@ def test_what_is_no_readable_image_is_refused_in_a_line_that_names_it(seven, tmp
     Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
     Image.new("1", (8000, 8000)).save(tmp_path / "bomb.pdf", resolution=8000)
     reasons = {"missing.png": "not an existing file", "bomb.png": "50 megapixels", "bomb.pdf": "50 megapixels"}
-    reasons |= dict.fromkeys(("text.png", "program.jpg"), "not a picture of a known format") | {"dot.png": "8 × 8"}
+    reasons |= dict.fromkeys(("text.png", "program.jpg"), "not a picture in a known format") | {"dot.png": "8 × 8"}
     for name in {file.name for file in tmp_path.iterdir()} | reasons.keys():
         with pytest.raises(UserError, match=f"^{name} .*{reasons.get(name, '')}") as refused:
             load_photo(tmp_path / name, name)
@@ -104,7 +104,7 @@ def test_what_is_no_readable_image_is_refused_in_a_line_that_names_it(seven, tmp
 
 
 @pytest.mark.parametrize(("kind", "own"), [("PNG", 1), ("JPEG", 6)])  # parts of the 7's file as Pillow writes it
-def test_a_file_of_more_than_a_hundred_scans_or_chunks_is_refused_before_it_is_decoded(seven, kind, own):
+def test_a_file_with_over_a_hundred_scans_or_chunks_is_refused_before_it_is_decoded(seven, kind, own):
     file = io.BytesIO()
     seven.save(file, kind, progressive=True)
     whole, chunk = file.getvalue(), struct.pack(">I", 1) + b"tEXtx" + struct.pack(">I", zlib.crc32(b"tEXtx"))

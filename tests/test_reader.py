@@ -1,4 +1,4 @@
-"""Pictures of digits, made from MNIST's test digits as people make them, are read as the digits they are."""
+"""Pictures such as people make, made here from MNIST's test digits, are read correctly."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from handwriting.training.pages import make_page
 from Model import load_parameters
 from support.predicting import predict
 
-TEXT = ("words", "lines", "printed", "signs", "tables")  # rows of pages on which more than digits stands
+TEXT = ("words", "lines", "printed", "signs", "tables")  # rows of pages with more than digits on them
 INPUTS = Path(__file__).parent / "inputs"
 
 
@@ -56,7 +56,7 @@ def test_pages_of_every_kind_are_read(digits, logits_of, row):
     assert 1 - score.wrong / score.digits >= least
 
 
-def test_among_words_signs_and_tables_most_of_what_is_read_are_digits(digits, logits_of):
+def test_among_words_signs_and_tables_most_of_what_is_read_is_digits(digits, logits_of):
     rows = [row for row in ROWS if row.startswith(TEXT)]
     pages = ((["all"], *page) for row in rows for page in pages_of(row, *digits, count=2, seed=3))
     score = measure(pages, logits_of)["all"]
@@ -90,14 +90,14 @@ def test_a_page_at_any_angle_is_read_and_its_boxes_lie_on_the_digits(digits, log
     assert (distances < 6).mean() > 0.85
 
 
-def test_a_page_that_lies_a_little_askew_is_not_turned_by_half(digits, logits_of):
+def test_a_slightly_tilted_page_is_not_turned_upside_down(digits, logits_of):
     for number, seed in enumerate((3, 4, 5)):
         page = make_page(np.random.default_rng(seed), *digits, (300, 400), {"coloured": 1}, 30)
         reading = read(turned(page.photo, 13 * (-1) ** number), logits_of)
         assert abs((reading.turned + 180) % 360 - 180) <= 40
 
 
-def test_a_box_is_the_box_of_the_digits_ink(digits, logits_of):
+def test_a_box_is_the_bounding_box_of_the_digits_ink(digits, logits_of):
     page = make_page(np.random.default_rng(8), *digits, (300, 400), {"drawn": 1}, 40, ("line", 4))
     dark = page.photo.min(2) < 200
     for digit in read(page.photo, logits_of).digits:
@@ -118,7 +118,7 @@ def test_paper_without_ink_has_no_digits(logits_of):
             assert read(picture, logits_of).lines == []
 
 
-def test_a_scribble_is_no_sure_digit(logits_of):
+def test_a_scribble_is_not_read_as_a_digit_with_certainty(logits_of):
     sure = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def test_a_lone_upright_stroke_on_the_page_is_a_1_at_every_size(logits_of):
         assert text(read_drawing(np.asarray(sheet), logits_of)) == ["1"], (share, tilt)
 
 
-def test_a_drawing_is_read_where_it_lies_and_looked_at_little(digits, logits_of, monkeypatch):
+def test_a_drawing_is_read_where_it_is_and_with_little_work(digits, logits_of, monkeypatch):
     looked = []
 
     def noted(*arguments):
@@ -188,7 +188,7 @@ def test_a_drawing_is_read_where_it_lies_and_looked_at_little(digits, logits_of,
     assert read_drawing(np.full((390, 520, 3), 255, np.uint8), logits_of).lines == []
 
 
-def test_digits_further_apart_than_a_digit_is_wide_are_numbers_of_their_own():
+def test_a_gap_wider_than_a_digit_separates_two_numbers():
     def digit(answer, left):
         return Digit((0, left, 30, left + 20), np.zeros((28, 28), np.uint8), np.eye(10, dtype=np.float32)[answer])
 

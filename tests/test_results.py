@@ -1,4 +1,4 @@
-"""Images named on the command line: a line for each line of digits, a table, and a picture; and the same by calls."""
+"""Images named on the command line: a line for each line of digits, a table and a picture; and reading from Python."""
 
 import _thread
 import csv
@@ -23,9 +23,9 @@ BOXES = [(20, 10, 100, 60), (20, 70, 100, 120), (1, 100, 40, 138)]
 
 @pytest.fixture
 def photos(test_digits, tmp_path, monkeypatch):
-    """A folder with three digits as images, and one that is blank.
+    """A folder with three images of digits, and a blank one.
 
-    The reader is set to find on every picture but a blank one a line of a 3, a 3 and an unsure 0, and a line of a 3.
+    The reader is replaced: in every picture but a blank one it finds a line of 3, 3 and an unsure 0, and a line of 3.
     """
     for number, digit in enumerate(test_digits[0][:3, 0]):
         Image.fromarray(255 - digit.numpy()).resize((140, 140)).save(tmp_path / f"{number}.png")
@@ -36,7 +36,7 @@ def photos(test_digits, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_numbers_are_printed_as_they_stand_with_what_is_unsure_and_failures_one_by_one(photos, capsys):
+def test_each_line_of_numbers_is_printed_with_its_unsure_digits_and_each_failure(photos, capsys):
     (photos / "text.txt").write_text("7")
     paths = [photos / "text.txt", photos / "missing.png", photos / ("7" * 300), photos]
     assert read_images(paths, None, photos) == 1
@@ -45,21 +45,21 @@ def test_numbers_are_printed_as_they_stand_with_what_is_unsure_and_failures_one_
     assert lines[0] == f"{photos / '0.png'}: 330   unsure: the 3rd, 0 (48 %, or 6 41 %)"
     assert lines[1] == f"{photos / '0.png'}: 3"
     assert len(lines) == 3 * 2
-    assert told[0] == "1 file is no picture: text.txt"
+    assert told[0] == "1 file is not a picture: text.txt"
     errors = [line for line in told if line.startswith("error: ")]
     assert all(str(path) in line for path, line in zip([*paths[:3], photos / "empty.png"], errors, strict=True))
     assert f"{photos / '0.png'} was turned by 90° to be read" in told
     assert told[-1] == "7 pictures: 12 digits, 3 unsure; 4 failed"
 
 
-def test_a_second_answer_of_no_chance_is_not_printed(photos, capsys, monkeypatch):
+def test_a_second_answer_without_a_chance_is_not_printed(photos, capsys, monkeypatch):
     digit = Digit(BOXES[0], None, np.float32([0, 0.47, 0, 0.004, 0, 0, 0, 0, 0, 0]))
     monkeypatch.setattr(results, "read", lambda picture, _: Reading([Line([digit])], 0))
     read_images([photos / "0.png"], None, photos)
     assert capsys.readouterr().out == f"{photos / '0.png'}: 1   unsure: the 1st, 1 (47 %)\n"
 
 
-def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_picture_as_it_was_given(photos, capsys):
+def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_original_picture(photos, capsys):
     scan = Image.open(photos / "0.png").convert("L").resize((3200, 3200))
     path = photos / "照片 \udcff.tif"  # any name is printed and drawn
     scan.save(path, save_all=True, append_images=[scan])
@@ -67,7 +67,7 @@ def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_picture_as_it_w
     name = str(path).replace("\udcff", "\\udcff")
     assert f"{name}:2: 3\n" in capsys.readouterr().out
     table = (photos / "own_digits.csv").read_bytes()
-    assert table.startswith(b"\xef\xbb\xbffile,page,line,position,digit,")  # by this mark Excel knows UTF-8
+    assert table.startswith(b"\xef\xbb\xbffile,page,line,position,digit,")  # by this mark Excel recognises UTF-8
     rows = list(csv.reader(table.decode().splitlines()))
     assert len(rows) == 1 + 8
     place = [f"{name}:2", "2", "1", "3"]
@@ -89,11 +89,11 @@ def test_folders_and_patterns_give_the_images_in_them_in_natural_order(photos, m
     )
 
 
-def test_ctrl_c_is_heard_while_a_decoder_is_at_work(tmp_path, monkeypatch):
+def test_ctrl_c_works_while_a_decoder_is_running(tmp_path, monkeypatch):
     decoded = []
 
     def pages(source, name):
-        time.sleep(1)  # no signal comes, so that it sleeps on, as a decoder works on
+        time.sleep(1)  # not interrupted by the signal, like a decoder
         decoded.append(name)
         yield name, UserError("late"), 1
 
@@ -104,7 +104,7 @@ def test_ctrl_c_is_heard_while_a_decoder_is_at_work(tmp_path, monkeypatch):
     assert not decoded
 
 
-def test_every_digit_has_a_frame_that_can_be_seen_on_dark_photos(photos):
+def test_every_digit_has_a_frame_that_is_visible_on_dark_photos(photos):
     Image.new("L", (140, 140)).save(photos / "0.png")
     assert read_images([photos / "0.png"], None, photos) == 0
     picture = np.asarray(Image.open(photos / "own_digits.png"))

@@ -21,7 +21,7 @@ def parameters_of(folder):
 
 
 def stop_at_step(patch, number, error=KeyboardInterrupt):
-    """Have train.py's step raise an error where it is called for the so-manieth time."""
+    """Make train.py's step raise an error when it is called for the `number`th time."""
     step, numbers = train.train_step, iter(range(1, 10**9))
 
     def stopping_step(*arguments):
@@ -34,7 +34,7 @@ def stop_at_step(patch, number, error=KeyboardInterrupt):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, training_digits):
-    """A folder with the run "whole" of four epochs, and "stopped", a run that was stopped in its epoch 2."""
+    """A folder with "whole", a run of four epochs, and "stopped", one that was stopped in epoch 2."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         set_small(patch, folder, training_digits, epochs=4)
@@ -50,13 +50,13 @@ def trained(tmp_path_factory, training_digits):
 
 @pytest.fixture
 def stopped(small_training, trained, monkeypatch):
-    """The folder run-001 of a training of four epochs that was stopped in epoch 2; train.py is set to resume it."""
+    """The folder run-001 of four epochs, of which training was stopped in epoch 2; train.py is set to resume it."""
     monkeypatch.setattr(train, "EPOCHS", 4)
     shutil.copytree(trained / "stopped", train.CHECKPOINTS_DIR / "run-001")
     return train.CHECKPOINTS_DIR / "run-001"
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit_and_is_complete_then(stopped, trained, capsys):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit_and_is_then_complete(stopped, trained, capsys):
     train.main()
     assert capsys.readouterr().out.startswith("training epochs 2 to 3 on ")
     assert parameters_of(stopped) == parameters_of(trained / "whole")
@@ -82,7 +82,7 @@ def hold_lock(folder):
         (lambda folder: (folder / "training_state.pt").unlink(), "its training_state.pt is missing"),
     ],
 )
-def test_an_unfinished_run_that_is_not_resumed_is_named_with_how_far_it_is_and_why_and_left_alone(
+def test_an_unfinished_run_that_is_not_resumed_is_named_with_its_progress_and_why_and_left_alone(
     stopped, monkeypatch, capsys, change, why
 ):
     changed = change(stopped)
@@ -97,7 +97,7 @@ def test_an_unfinished_run_that_is_not_resumed_is_named_with_how_far_it_is_and_w
     assert len(epoch_files(stopped.parent / "run-002")) == train.EPOCHS
 
 
-def test_a_damaged_training_state_is_told_and_one_of_pickled_code_runs_nothing(stopped, tmp_path):
+def test_a_damaged_training_state_is_refused_and_pickled_code_is_not_run(stopped, tmp_path):
     path = stopped / "training_state.pt"
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) // 2] ^= 1
@@ -109,21 +109,21 @@ def test_a_damaged_training_state_is_told_and_one_of_pickled_code_runs_nothing(s
     assert not (tmp_path / "mark").exists()
 
 
-def test_too_little_room_on_the_disk_is_said_before_training(stopped, monkeypatch):
+def test_too_little_disk_space_is_reported_before_training(stopped, monkeypatch):
     size = 4 * sum(p.numel() for p in train.myCNN(SMALL).parameters())
     usage = type(shutil.disk_usage("/"))(10**12, 10**12, 7 * size)  # two epochs are left, and the state takes six
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match=r"needs \d+ MB in .* \d+ MB are free: make room, or lower"):
+    with pytest.raises(UserError, match=r"needs \d+ MB in .* \d+ MB are free: free some disk space, or lower"):
         train.main()
 
 
 @pytest.mark.parametrize(("limit", "name"), [(60_000, "epoch_02"), (200_000, "training_state.pt")])  # bytes
-def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_room(stopped, trained, limit, name):
+def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_space(stopped, trained, limit, name):
     resource = pytest.importorskip("resource", reason="Windows limits no file's size")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(UserError, match=rf"{name}.* could not be written .*make room"):
+        with pytest.raises(UserError, match=rf"{name}.* could not be written .*free some disk space"):
             train.main()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -171,7 +171,7 @@ assert [end(process) for process in [start("two"), start("two")]] == [0, 0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks processes and kills them")
-def test_a_training_killed_within_any_save_or_at_any_moment_ends_with_the_same_parameters(tmp_path):
+def test_a_training_killed_during_any_save_or_at_any_moment_ends_with_the_same_parameters(tmp_path):
     paths = os.pathsep.join([str(train.ROOT), str(train.ROOT / "tests")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}  # threads don't survive a fork
     subprocess.run([sys.executable, "-c", KILLS, str(tmp_path)], env=environment, check=True, timeout=170)
@@ -185,8 +185,8 @@ def test_a_training_killed_within_any_save_or_at_any_moment_ends_with_the_same_p
         assert not list(folder.rglob("training_state.pt"))
 
 
-def test_the_newest_run_that_has_an_epoch_is_taken_and_a_newer_one_is_named(tmp_path, capsys):
-    with pytest.raises(UserError, match=r"no run in .* has an epoch yet: python train.py makes one"):
+def test_the_newest_run_that_has_an_epoch_is_used_and_a_newer_one_is_named(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"no run in .* has an epoch yet: run python train.py first"):
         newest_run(tmp_path / "nowhere")
     for number in (9, 10, 11):
         (tmp_path / f"run-{number:03d}").mkdir()

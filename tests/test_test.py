@@ -81,7 +81,7 @@ def test_report_png_shows_a_runs_name_settings_curves_and_surest_mistakes(tmp_pa
     assert sure == sorted(sure, reverse=True)
 
 
-def test_bfloat16_gives_the_answers_of_float32(test_digits, monkeypatch):
+def test_bfloat16_gives_the_same_answers_as_float32(test_digits, monkeypatch):
     share = torch.linspace(0, 1, 40).view(-1, 1, 1, 1)  # digits that turn into others: some are close to both
     pairs = zip(test_digits[0][:30], test_digits[0][30:60], strict=True)
     images = torch.cat([((1 - share) * one + share * other).byte() for one, other in pairs])
@@ -96,7 +96,7 @@ def test_bfloat16_gives_the_answers_of_float32(test_digits, monkeypatch):
 
 @pytest.fixture
 def clone(monkeypatch, tmp_path):
-    """The folder of a fresh clone, where test.py does not read images but returns the folder for their pictures."""
+    """A fresh clone, where test.py does not read images, but returns the folder in which it would save the results."""
     shutil.copytree(train.CHECKPOINTS_DIR / "small", tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(test, "SMALL", tmp_path / "checkpoints" / "small")
@@ -105,7 +105,7 @@ def clone(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_without_a_run_the_small_network_reads_and_is_known_by_its_path_not_its_name(clone, capsys):
+def test_without_a_run_the_small_network_reads_and_is_recognised_by_its_path_not_its_name(clone, capsys):
     assert test.main(["7.png"]) == clone  # its own folder stays as it is
     assert test.main(["checkpoints/../checkpoints/small", "7.png"]) == clone
     assert capsys.readouterr().err.startswith("reading with epoch 19 of checkpoints/small\nreading with ")
@@ -113,7 +113,7 @@ def test_without_a_run_the_small_network_reads_and_is_known_by_its_path_not_its_
     assert test.main(["mine/small", "7.png"]) == Path("mine/small")
 
 
-def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_where_it_was_trained_for_fewer(clone, capsys):
+def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_if_it_was_trained_for_fewer(clone, capsys):
     folder = clone / "checkpoints" / "run-002"
     folder.mkdir()
     for epoch in (0, 4):
@@ -122,15 +122,15 @@ def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_where_it_was_tra
     assert test.main(["7.png"]) == folder
     first, second = capsys.readouterr().err.splitlines()
     assert first == "reading with epoch 4 of checkpoints/run-002"
-    assert second == "it has trained for fewer epochs than checkpoints/small, which may read better"
+    assert second == "it was trained for fewer epochs than checkpoints/small, which may read better"
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["checkpoints/small", "--fast"], "unrecognized arguments: --fast: see python .* --help"),
-        (["checkpoints/small", "checkpoints/run-001"], "name one run at most"),
-        (["--draw", "7.png"], "no images beside --draw"),
+        (["checkpoints/small", "checkpoints/run-001"], "name at most one run"),
+        (["--draw", "7.png"], "no images with --draw"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint):

@@ -15,7 +15,7 @@ from support.hyperparameters import HYPERPARAMETERS
 from support.runs import epoch_files
 
 
-def test_every_digit_is_seen_once_an_epoch_in_a_new_order(monkeypatch):
+def test_every_digit_is_seen_once_per_epoch_in_a_new_order(monkeypatch):
     seen = []
     monkeypatch.setattr(train, "train_step", lambda *arguments: seen.append(arguments[3]) or torch.zeros(()))
     numbered = torch.arange(1000)
@@ -53,7 +53,7 @@ def test_without_a_bar_a_line_says_once_within_a_minute_how_long_all_epochs_take
     assert [line.split(":")[0] for line in lines[2:]] == ["epoch  0", "epoch  1"]
 
 
-def test_the_bar_tells_the_epoch_and_when_the_whole_run_will_end(small_training, monkeypatch, capsys):
+def test_the_bar_shows_the_epoch_and_when_the_whole_run_will_end(small_training, monkeypatch, capsys):
     class Bar(tqdm):
         def __init__(self, **options):
             super().__init__(**options | {"disable": False, "file": drawn, "mininterval": 0, "ncols": 120})
@@ -95,7 +95,7 @@ def test_a_hyperparameter_that_was_renamed_or_deleted_is_named(small_training, m
         train.main()
 
 
-def test_a_constant_learning_rate_stays_and_a_cosine_rises_and_falls_to_zero(monkeypatch):
+def test_a_constant_learning_rate_stays_and_a_cosine_one_rises_and_falls_to_zero(monkeypatch):
     def rates(schedule):
         monkeypatch.setattr(train, "LR_SCHEDULE", schedule)
         optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=train.LEARNING_RATE)
@@ -114,7 +114,7 @@ def test_a_constant_learning_rate_stays_and_a_cosine_rises_and_falls_to_zero(mon
     assert cosine[-1] < 1e-6
 
 
-def test_augmented_digits_keep_their_form_and_move_a_little(training_digits):
+def test_augmented_digits_keep_their_shape_and_move_a_little(training_digits):
     digits = training_digits[0][:2000].float() / 255
     torch.manual_seed(0)
     moved = train.augment(digits)
