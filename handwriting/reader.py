@@ -111,14 +111,18 @@ def read(picture, logits_of):
     if _is_mnists(picture):
         return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0)]], logits_of))
     reading = _read_upright(picture, logits_of)
-    if max(picture.shape) >= TURNED_SIDE and reading.lines and _certainties(reading).mean() < TURNED_UNSURE:
-        angle = _angle(picture, reading, logits_of)
-        if angle:
-            reading = _read_upright(turned(picture, angle), logits_of)
-            reading.turned = angle
-            for digit in reading.digits:
-                digit.box = _turned_back(digit.box, picture.shape, angle)
-    return reading
+    if max(picture.shape) < TURNED_SIDE or not reading.lines or _certainties(reading).mean() > TURNED_UNSURE:
+        return reading
+    angle = _best_angle(picture, reading, logits_of)
+    if not angle:
+        return reading
+    other = _read_upright(turned(picture, angle), logits_of)
+    if len(other.digits) < TURNED_DIGITS or _score(other) < TURNED_SURER * _score(reading):
+        return reading
+    other.turned = angle
+    for digit in other.digits:
+        digit.box = _turned_back(digit.box, picture.shape, angle)
+    return other
 
 
 def read_drawing(picture, logits_of):
@@ -160,8 +164,8 @@ def _lone_strokes(picture):
     return strokes
 
 
-def _angle(picture, reading, logits_of):
-    """The angle, in degrees clockwise, by which to turn a picture so that it is read with much more certainty, or 0.
+def _best_angle(picture, reading, logits_of):
+    """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
 
     To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read.
     """
@@ -178,16 +182,11 @@ def _angle(picture, reading, logits_of):
     part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
 
     @functools.cache
-    def certainties(angle):
-        return _certainties(_read_upright(turned(part, angle), logits_of, largest=1.0))
+    def score(angle):
+        return _score(_read_upright(turned(part, angle), logits_of, largest=1.0))
 
-    def score(angle):  # squared, for upside down many digits are read as others, but none as surely
-        return (certainties(angle) ** 2).sum()
-
-    best = max(ANGLES[1:], key=score)
-    best = max((best, *(best + more for more in FINER)), key=score)
-    surer = len(certainties(best)) >= TURNED_DIGITS and score(best) > TURNED_SURER * score(0)
-    return best % 360 if surer else 0
+    best = max(ANGLES, key=score)
+    return max((best, *(best + more for more in FINER)), key=score) % 360
 
 
 def turned(picture, angle):
@@ -227,6 +226,12 @@ def _answered(found, logits_of):
 def _chance(sure):
     """The finder's confidence, calibrated: the chance that this is a digit."""
     return 1 / (1 + (1 / sure - 1) ** FOUND)
+
+
+def _score(reading):
+    """How well a page is read, to be compared with the same page turned."""
+    # Squared, for upside down many digits are read as others, but none as surely.
+    return (_certainties(reading) ** 2).sum()
 
 
 def _certainties(reading):
