@@ -19,7 +19,7 @@ from handwriting.lines import find_digits
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
 TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
-FOUND = 2.1  # factor that calibrates the finder's logit, measured on 150 pages of training digits of all kinds
+FOUND = 3.0  # factor that calibrates the finder's logit, measured on 150 pages of training digits of all kinds
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
