@@ -48,7 +48,7 @@ def test_a_digit_in_mnists_form_stays_as_it_is(digits, logits_of):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_pages_of_every_kind_are_read(digits, logits_of, row):
-    few = {"pictures of a few digits": 6, "typed digits": 2, "turned by any angle": 2}
+    few = {"pictures of a few digits": 6, "typed digits": 2, "tables": 3}
     pages = pages_of(row, *digits, count=few.get(row, 1), seed=2)
     [score] = measure((([row], *page) for page in pages), logits_of).values()
     assert score.digits >= 6
@@ -58,7 +58,7 @@ def test_pages_of_every_kind_are_read(digits, logits_of, row):
 
 def test_among_words_signs_and_tables_most_of_what_is_read_is_digits(digits, logits_of):
     rows = [row for row in ROWS if row.startswith(TEXT)]
-    pages = ((["all"], *page) for row in rows for page in pages_of(row, *digits, count=2, seed=3))
+    pages = ((["all"], *page) for row in rows for page in pages_of(row, *digits, count=1, seed=3))
     score = measure(pages, logits_of)["all"]
     assert score.in_common / score.digits >= 0.75
     assert score.in_common / len(score.said) >= 0.55
@@ -66,12 +66,12 @@ def test_among_words_signs_and_tables_most_of_what_is_read_is_digits(digits, log
 
 def test_a_single_digit_is_read_at_any_size_on_light_and_dark(digits, logits_of):
     right = 0
-    for number in range(50):
+    for number in range(25):
         side = int(np.random.default_rng(number).integers(20, 400))
         image = Image.fromarray(np.pad(digits[0][number], 4)).resize((side, side), Image.Resampling.BICUBIC)
         picture = np.repeat(np.asarray(image)[..., None], 3, axis=2)
         right += text(read(picture if number % 2 else 255 - picture, logits_of)) == [str(digits[1][number])]
-    assert right >= 48
+    assert right >= 24
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270, 40, 200])
@@ -120,13 +120,13 @@ def test_paper_without_ink_has_no_digits(logits_of):
 
 def test_a_scribble_is_not_read_as_a_digit_with_certainty(logits_of):
     sure = 0
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         picture = np.full((300, 400, 3), 235, np.uint8)
         points = np.cumsum(rng.normal(0, 25, (40, 2)), 0) + (200, 150)
         cv2.polylines(picture, [np.int32(points)], False, (30, 30, 30), 5, cv2.LINE_AA)
         sure += any(digit.certainty > 0.8 for digit in read(picture, logits_of).digits)
-    assert sure <= 2
+    assert sure <= 1
 
 
 def test_the_work_on_a_picture_of_ten_thousand_specks_is_bounded(logits_of):
@@ -200,7 +200,7 @@ def test_a_gap_wider_than_a_digit_separates_two_numbers():
 def test_certainty_is_the_chance_that_it_is_a_digit_and_this_one(digits, logits_of):
     kinds = {"coloured": 0.5, "noise": 0.5, "printed": 0.4, "beside": 0.4, "signs": 0.3}
     said, true = [], []
-    for seed in range(12):
+    for seed in range(8):
         page = make_page(np.random.default_rng(seed), *digits, (300, 400), kinds, letters=letters())
         places = [((d.box[0] + d.box[2]) / 2, (d.box[1] + d.box[3]) / 2, d.label, d.box) for d in page.digits]
         for found in read(page.photo, logits_of).digits:
