@@ -53,16 +53,16 @@ class Found:
         return np.stack([self.row - down, self.column - across, self.row + down, self.column + across], axis=1)
 
 
-def find_digits(picture, looks, strokes=()):
+def find_digits(picture, looks, strokes=(), doubtful=DOUBTFUL):
     """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure), left to right.
 
     picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; strokes: (box, form) pairs that
-    count as digits even where the finder saw none. A box is (top, left, bottom, right) of the digit's ink in pixels, a
-    form a uint8 array [28, 28] with bright ink on black, and sure the finder's confidence, from 0 to 1. If there are no
-    digits, the list is empty.
+    count as digits even where the finder saw none; doubtful: the lower confidence threshold. A box is (top, left,
+    bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black, and sure the
+    finder's confidence, from 0 to 1. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
-    found = _centres(picture.shape, looks)
+    found = _centres(picture.shape, looks, doubtful)
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:
@@ -89,12 +89,12 @@ def _covers(box, other):
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
-def _centres(shape, looks):
+def _centres(shape, looks, doubtful):
     """The local maxima of the centre maps of all scales, as Found, the surest first."""
     parts = []
     for number, look in enumerate(looks):
         sure = look.maps[0]
-        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > DOUBTFUL))
+        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > doubtful))
         heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
         y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
         part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))

@@ -27,6 +27,7 @@ TURNED_SURER = 1.1  # times the sum of squared certainties that a page needs to 
 TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.85
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
+DRAWN_DOUBTFUL = 0.25  # lower confidence threshold in a drawing, where only digits are expected
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
@@ -138,7 +139,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    found = find_digits(part, look(_finder(), part, *DRAWN), strokes)
+    found = find_digits(part, look(_finder(), part, *DRAWN), strokes, DRAWN_DOUBTFUL)
     reading = Reading(_answered(found, logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
