@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from handwriting import SMALL
 from handwriting.page import serve
 from handwriting.results import read_images
 from Model import load_parameters
@@ -30,8 +31,6 @@ from support.files import shown, write_csv
 from support.predicting import predict
 from support.runs import epoch_files, is_run, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
-
-SMALL = CHECKPOINTS_DIR / "small"  # the trained network that comes with the program
 
 
 def test_run(folder):

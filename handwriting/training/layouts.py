@@ -32,8 +32,6 @@ WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "letter": 0.05,
     "word": 0.05,
 }
-
-
 IN_SUMS, IN_CELLS = tuple("+-×÷=()"), (*"-/", "tick", "cross", "arrow", "tally", "pips")  # signs that come up most
 
 
