@@ -112,6 +112,7 @@ class Look:
 
     scale: float
     maps: np.ndarray
+    pixels: torch.Tensor  # float32 [3, H, W] in [0, 1], what the finder was given
 
 
 @torch.inference_mode()
@@ -135,7 +136,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
         maps = finder(x)[0][0]
         maps[:2] = maps[:2].sigmoid()
-        looks.append(Look(scale, maps.numpy()))
+        looks.append(Look(scale, maps.numpy(), x[0]))
         centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()

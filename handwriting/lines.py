@@ -1,4 +1,4 @@
-"""Turns what the finder saw in a picture into digits, grouped into lines."""
+"""Turns what the finder saw in a picture into candidates, and these into digits, grouped into lines."""
 
 from dataclasses import dataclass, fields
 
@@ -6,9 +6,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from handwriting.finder import CERTAIN, PAD
+from handwriting.finder import PAD
 from handwriting.forms import form_of
 
+CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
+CERTAIN = 0.55  # confidence threshold: above it, a digit is accepted wherever it is
 DOUBTFUL = 0.4  # lower confidence threshold: for a digit next to a certain one, or if none is certain
 OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
@@ -20,7 +22,7 @@ STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits
 class Found:
     """Digits found in a picture: arrays [N]; positions and sizes are in its pixels."""
 
-    sure: np.ndarray  # the finder's confidence in each, from 0 to 1
+    sure: np.ndarray  # the confidence in each, from 0 to 1
     row: np.ndarray  # of the centre
     column: np.ndarray
     height: np.ndarray
@@ -53,16 +55,31 @@ class Found:
         return np.stack([self.row - down, self.column - across, self.row + down, self.column + across], axis=1)
 
 
-def find_digits(picture, looks, strokes=(), doubtful=DOUBTFUL):
+def candidates(shape, looks):
+    """The local maxima of the centre maps of all scales, as Found. shape: the picture's; looks: finder.look's."""
+    parts = []
+    for number, look in enumerate(looks):
+        sure = look.maps[0]
+        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > CANDIDATE))
+        heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
+        y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
+        part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
+        parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
+    found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
+    return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
+
+
+def find_digits(picture, looks, found, strokes=(), doubtful=DOUBTFUL):
     """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure), left to right.
 
-    picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; strokes: (box, form) pairs that
-    count as digits even where the finder saw none; doubtful: the lower confidence threshold. A box is (top, left,
-    bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black, and sure the
-    finder's confidence, from 0 to 1. If there are no digits, the list is empty.
+    picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
+    (box, form) pairs that count as digits even where the finder saw none; doubtful: the lower confidence threshold. A
+    box is (top, left, bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on
+    black, and sure the confidence, from 0 to 1. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
-    found = _centres(picture.shape, looks, doubtful)
+    found = found[np.argsort(-found.sure, kind="stable")]
+    found = found[found.sure > doubtful]
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:
@@ -87,20 +104,6 @@ def _covers(box, other):
     """Whether the centre of `other` lies inside `box`."""
     row, column = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
-
-
-def _centres(shape, looks, doubtful):
-    """The local maxima of the centre maps of all scales, as Found, the surest first."""
-    parts = []
-    for number, look in enumerate(looks):
-        sure = look.maps[0]
-        rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > doubtful))
-        heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
-        y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
-        part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
-        parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
-    found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
-    return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
 
 
 def _kept(found):

@@ -1,7 +1,8 @@
 """Reads the digits in a picture.
 
-This file runs the others: finder.py finds the digits, forms.py cuts out each one and gives it MNIST's form, lines.py
-groups them into lines, and myCNN classifies them. A page that lies at an angle is turned here.
+This file runs the others: finder.py finds what may be a digit, judge.py looks again at each, forms.py cuts out the
+digits and gives them MNIST's form, lines.py groups them into lines, and myCNN classifies them. A page that lies at an
+angle is turned here.
 """
 
 import functools
@@ -14,7 +15,8 @@ from scipy import ndimage
 
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
-from handwriting.lines import find_digits
+from handwriting.judge import judged, load_judge
+from handwriting.lines import DOUBTFUL, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -99,8 +101,8 @@ class Reading:
 
 
 @functools.cache
-def _finder():
-    return load_finder()
+def _networks():
+    return load_finder(), load_judge()
 
 
 def read(picture, logits_of):
@@ -139,8 +141,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    found = find_digits(part, look(_finder(), part, *DRAWN), strokes, DRAWN_DOUBTFUL)
-    reading = Reading(_answered(found, logits_of))
+    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes, doubtful=DRAWN_DOUBTFUL), logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
     return reading
@@ -211,7 +212,16 @@ def _turned_back(box, shape, angle):
 
 
 def _read_upright(picture, logits_of, largest=3.0):
-    return Reading(_answered(find_digits(picture, look(_finder(), picture, largest)), logits_of))
+    return Reading(_answered(_found(picture, largest), logits_of))
+
+
+def _found(picture, *sizes, strokes=(), doubtful=DOUBTFUL):
+    """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest` and `large`."""
+    finder, judge = _networks()
+    looks = look(finder, picture, *sizes)
+    found = candidates(picture.shape, looks)
+    found.sure = judged(judge, looks, found)
+    return find_digits(picture, looks, found, strokes, doubtful)
 
 
 def _answered(found, logits_of):

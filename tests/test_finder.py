@@ -1,18 +1,20 @@
-"""The finder: its weights, what it sees, and how it learns."""
+"""The finder and the judge: their weights, what they see, and how they learn."""
 
 import numpy as np
 import pytest
 
 from benchmarks.handwriting import letters, pages_of
-from handwriting import finder
-from handwriting.training import learning
+from handwriting import finder, judge
+from handwriting.lines import Found
+from handwriting.training import judging, learning
 from handwriting.training.pages import make_page
 
 
-def test_its_weights_are_small_and_loaded_without_pickle():
-    assert finder.WEIGHTS.stat().st_size <= 4_000_000
-    with np.load(finder.WEIGHTS, allow_pickle=False) as arrays:
-        assert {name for name, _ in finder.Finder().named_parameters()} <= set(arrays)
+@pytest.mark.parametrize("file, model", [(finder.WEIGHTS, finder.Finder), (judge.WEIGHTS, judge.Judge)])
+def test_its_weights_are_small_and_loaded_without_pickle(file, model):
+    assert file.stat().st_size <= 4_000_000
+    with np.load(file, allow_pickle=False) as arrays:
+        assert {name for name, _ in model().named_parameters()} <= set(arrays)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 100), (300, 200), (700, 1100)])
@@ -94,3 +96,31 @@ def test_training_lowers_the_loss_and_when_resumed_ends_with_the_same_weights(mo
     assert len(losses) == 6 + 20  # it resumed from step 4
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "parts.npz").read_bytes()
     assert not list(tmp_path.glob("*.pt"))
+
+
+def test_the_judge_learns_which_candidates_are_digits(test_digits):
+    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+    page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
+    boxes = np.array([digit.box for digit in page.digits], float)
+    elsewhere = boxes + (0, 1000, 0, 1000)
+    too_large = boxes + 0.35 * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) * (-1, -1, 1, 1)
+    found = Found.at(np.concatenate([boxes, elsewhere, too_large]), np.full(3 * len(boxes), 0.5))
+    labels = [digit.label for digit in page.digits]
+    assert judging.truth(page, found).tolist() == labels + [10] * len(boxes) + [-1] * len(boxes)
+
+
+def test_the_judges_training_lowers_its_loss(monkeypatch, tmp_path):
+    losses, cross_entropy = [], judging.F.cross_entropy
+
+    def noted(*arguments, **options):
+        losses.append(cross_entropy(*arguments, **options).mean())
+        return cross_entropy(*arguments, **options)
+
+    for name, value in {"STEPS": 30, "BATCH_SIZE": 16, "POOL": 500}.items():
+        monkeypatch.setattr(judging, name, value)
+    monkeypatch.setattr(judging, "training_letters", letters)
+    monkeypatch.setattr(judging.F, "cross_entropy", noted)
+    monkeypatch.setattr(judge, "WEIGHTS", tmp_path / "judge.npz")
+    judging.learn()
+    assert sum(losses[-10:]) < sum(losses[:10])
+    assert judge.load_judge()

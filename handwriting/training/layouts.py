@@ -24,12 +24,13 @@ REPEATED = (0, 0, 0, 1, 1, 8, 9)  # digits that people write several times in a 
 SMALLER = (0.4, 0.8)  # of a digit's height: uneven ones
 LABEL = (0.35, 1.2)  # of a digit's height: capitals of printed text
 CELL_HEIGHT, CELL_WIDTH = (1.15, 2.6), (1.3, 6)  # in heights of a digit
+STRIP = 0.4, 1.15  # in heights of a digit: rows of a table in which nothing is written
 WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "number": 0.5,
     "empty": 0.2,
     "label": 0.1,
     "sign": 0.15,
-    "letter": 0.05,
+    "letter": 0.1,
     "word": 0.05,
 }
 IN_SUMS, IN_CELLS = tuple("+-×÷=()"), (*"-/", "tick", "cross", "arrow", "tally", "pips")  # signs that come up most
@@ -89,7 +90,7 @@ class Writer:
             number = rng.choice(self.by_label[among])
         label = int(self.labels[number])
         if label == 1 and self.bare:
-            return label, bare_one(rng, max(4, height), self.width)
+            return label, bare_one(rng, max(4, height), self.pen)
         if self.has["uneven"] and (label == 0 or rng.random() < 0.25) and rng.random() < 0.6:
             height *= rng.uniform(*SMALLER)
         gaps = 0.4 * self.has["breaks"], 0.7 * self.has["open"]
@@ -118,7 +119,7 @@ def rows(writer, sheet):
                 x += _put_word(sheet.ink, word, middle + 0.5 * height, x) + height * rng.uniform(0.1, 0.9)
             if has["signs"] and rng.random() < 0.4:
                 x += rng.uniform(0, 0.4) * height
-                x += _a_sign(writer, sheet, middle, x) + height * rng.uniform(0.05, 0.5)
+                x += _a_sign(writer, sheet, sheet.ink, middle, x) + height * rng.uniform(0.05, 0.5)
             if rng.random() < 0.12:
                 among = rng.choice(REPEATED) if among is None else None
                 its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
@@ -139,16 +140,17 @@ def rows(writer, sheet):
         row += 1
 
 
-def _a_sign(writer, sheet, middle, left):
-    """Write a sign with its middle at a row; how wide it is."""
+def _a_sign(writer, sheet, canvas, middle, left):
+    """Put a sign on a canvas, with its middle at a row; how wide it is."""
     rng, height = writer.rng, writer.height
-    if rng.random() < 0.12:
-        word = handwritten(rng, sheet.letters, str(rng.choice(list(FONT_SIGNS))), height * 0.9, writer.width)
-        return _put_word(sheet.ink, word, middle + 0.5 * height, left)
     often = IN_CELLS if writer.has["tabular"] else IN_SUMS
     sign = str(rng.choice(often if rng.random() < 0.6 else DRAWN_SIGNS))
-    ink, rise = drawn_sign(rng, sign, height, writer.width)
-    put(sheet.ink, ink, middle - rise - len(ink) / 2, left)
+    if rng.random() < 0.12 or (sign == "×" and rng.random() < 0.3):
+        text = "x" if sign == "×" else str(rng.choice(list(FONT_SIGNS)))
+        word = handwritten(rng, sheet.letters, text, height * 0.9, writer.width)
+        return _put_word(canvas, word, middle + 0.4 * height, left)
+    ink, rise = drawn_sign(rng, sign, height, None if canvas is sheet.printed else writer.pen)
+    put(canvas, ink, middle - rise - len(ink) / 2, left)
     return ink.shape[1]
 
 
@@ -179,14 +181,20 @@ def table(writer, sheet):
     even = rng.uniform(*CELL_WIDTH) * height if rng.random() < 0.5 else None
     while columns[-1] < shape[1]:
         columns.append(columns[-1] + (even or rng.uniform(*CELL_WIDTH) * height))
-    lines = np.arange(rng.uniform(-1, 0.5) * pitch, shape[0] + pitch, pitch)
+    strips = rng.uniform(0, 0.6) if rng.random() < 0.4 else 0
+    lines = [rng.uniform(-1, 0.5) * pitch]
+    while lines[-1] < shape[0]:
+        lines.append(lines[-1] + (height * rng.uniform(*STRIP) if rng.random() < strips else pitch))
     _draw_borders(rng, sheet, columns, lines, height)
     _shade(rng, sheet, columns, lines)
-    headings, row_labels, numbered = rng.random(3) < (0.6, 0.7, 0.5)
+    headings, row_labels, numbered = rng.random(3) < (0.6, 0.7, 0.6)
     chances = np.array(list(WRITTEN_IN_CELLS.values())) * rng.uniform(0.1, 2, len(WRITTEN_IN_CELLS))
     number = 0
     for row, top in enumerate(lines[:-1]):
+        pitch = lines[row + 1] - top
         for column, (left, right) in enumerate(zip(columns, columns[1:], strict=False)):
+            if pitch < STRIP[1] * height:
+                continue
             what = str(rng.choice(list(WRITTEN_IN_CELLS), p=chances / chances.sum()))
             if (row_labels and column == 0) or (headings and row == 0):
                 what = str(rng.choice(["label", "sign", "number"], p=(0.75, 0.12, 0.13)))
@@ -214,7 +222,8 @@ def table(writer, sheet):
                     word = (ink, word[1])
                 _put_word(sheet.printed, word, top + pitch / 2 + 0.5 * label_height, left + 0.15 * height)
             elif what == "sign":
-                _a_sign(writer, sheet, top + pitch / 2, (left + right) / 2 - 0.3 * height)
+                canvas = sheet.printed if rng.random() < 0.3 else sheet.ink
+                _a_sign(writer, sheet, canvas, top + pitch / 2, (left + right) / 2 - 0.3 * height)
             elif what in ("letter", "word"):
                 text = a_letter(rng) if what == "letter" else a_word(rng)
                 high = height * rng.uniform(0.7, 1.1)
@@ -288,6 +297,33 @@ def prose(rng, sheet, height, digit_ink, width=None):
         if rng.random() < 0.1:  # a line to write on
             _leader(rng, canvas, y, high)
         y += leading
+
+
+def shapes(rng, sheet, height, digit_ink):
+    """Print boxes, strips of cells, signs and rows of dice where no digits are, as on forms."""
+    shape = sheet.ink.shape
+    busy = cv2.dilate(np.uint8(digit_ink > 0.1), np.ones((5, 5)))
+    for _ in range(rng.integers(1, 9)):
+        high, long = np.exp(rng.uniform(np.log(0.3), np.log((3, 9)))) * height
+        kind = rng.choice(["box", "strip", "sign"], p=(0.4, 0.35, 0.25))
+        if kind == "sign":
+            sign = str(rng.choice(["arrow", "pips", "bullet", "cross", "tick", "-", "=", "/"]))
+            one = drawn_sign(rng, sign, max(6, height * rng.uniform(0.6, 1.6)), None)[0]
+            ink = np.hstack([np.pad(one, ((0, 0), (0, int(0.2 * height))))] * int(rng.integers(1, 4)))
+        else:
+            ink = np.zeros((int(high) + 6, int(long) + 6), np.uint8)
+            width = max(1, round(rng.uniform(0.02, 0.15) * height))
+            if rng.random() < 0.25:
+                ink[3:-3, 3:-3] = rng.integers(20, 255)
+            cv2.rectangle(ink, (2, 2), (ink.shape[1] - 3, ink.shape[0] - 3), 255, width, cv2.LINE_AA)
+            if kind == "strip":
+                for x in np.arange(rng.uniform(0.3, 3) * height, long, rng.uniform(0.5, 4) * height):
+                    cv2.line(ink, (int(x) + 2, 2), (int(x) + 2, ink.shape[0] - 3), 255, width, cv2.LINE_AA)
+            ink = ink / np.float32(255)
+        top, left = rng.uniform(-high / 2, shape[0]), rng.uniform(-long / 2, shape[1])
+        page, _ = overlap(shape, round(top), round(left), ink.shape)
+        if not busy[page].any():
+            put(sheet.printed, ink, top, left)
 
 
 def _leader(rng, canvas, y, high):

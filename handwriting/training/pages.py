@@ -27,6 +27,7 @@ KINDS = {
     "letters": 0.3,  # words here and there, by hand
     "prose": 0.15,  # lines of words by hand
     "printed": 0.3,  # lines of print
+    "shapes": 0.25,  # printed boxes, strips of empty cells, arrows, dice
     "tabular": 0.25,  # digits in the cells of a table, instead of rows
     "beside": 0.25,  # words in the rows of digits, by the same pen
     "signs": 0.35,  # + - and so on in the rows of digits
@@ -56,7 +57,7 @@ CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
-TEXT = ("letters", "prose", "printed", "tabular", "beside", "signs", "fonts")  # kinds that need letters
+TEXT = ("letters", "prose", "printed", "shapes", "tabular", "beside", "signs", "fonts")  # kinds that need letters
 
 
 @dataclass
@@ -112,6 +113,8 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         layouts.prose(rng, sheet, height, ink, writer.width)
     if has["printed"] and not has["drawn"]:
         layouts.prose(rng, sheet, height, np.maximum(ink, sheet.ink))
+    if has["shapes"] and not has["drawn"]:
+        layouts.shapes(rng, sheet, height, np.maximum(ink, sheet.ink))
     covered = np.zeros(shape, np.float32)
     if has["drawn"]:
         scene = np.ones((*shape, 3), np.float32)

@@ -17,6 +17,7 @@ PRINTED = set(
     "arimo cousine courier-prime eb-garamond inconsolata lora merriweather montserrat noto-sans open-sans oswald "
     "pt-serif roboto tinos".split()
 )  # the other fonts of package.json are handwritten
+DIGIT = 20  # pixels: height of MNIST's digits, beside which signs are drawn before a pen writes them
 FORM = 22  # pixels: capital height at which a handwritten word is set before a pen writes it
 WORDS = (
     "Name Date Total Marks Mark Math Maths Sum Score Points Grade Class Roll Page Test Exam Question Answer Signature "
@@ -161,9 +162,14 @@ def _drawn_word(rng, letters, length, height, width):
     return word, 0
 
 
-def drawn_sign(rng, sign, height, width):
-    """A sign by hand beside digits `height` high: its ink, float32 [h, w], and how far its middle is above theirs."""
-    wide = 0.33 * height * np.exp(rng.normal(0, 0.3))
+def drawn_sign(rng, sign, height, pen):
+    """A sign beside digits `height` high: its ink, float32 [h, w], and how far its middle is above theirs.
+
+    pen: as pens.any_pen gives it, and the sign is written as digits are; None: it is printed.
+    """
+    high = height if pen is None else DIGIT
+    width = max(1, rng.uniform(0.06, 0.2) * high)
+    wide = 0.33 * high * np.exp(rng.normal(0, 0.3))
     strokes, dots, rise = [], [], 0
 
     def line(*points):
@@ -218,36 +224,38 @@ def drawn_sign(rng, sign, height, width):
             line((x * 0.8, -1.5), (x * 0.8, 1.5))
         line((-1.9, 0.8), (1.9, -0.8))
     elif sign == "bullet":
-        radius, dots = height * rng.uniform(0.1, 0.3), [(0, 0)]
+        radius, dots = high * rng.uniform(0.1, 0.3), [(0, 0)]
     elif sign == "pips":
         side = 1.4
         line((-side, -side), (side, -side), (side, side), (-side, side), (-side, -side))
         places = [(x * wide * 0.7, y * wide * 0.7) for x in (-1, 0, 1) for y in (-1, 0, 1)]
         dots, radius = [places[n] for n in rng.choice(9, int(rng.integers(1, 7)), replace=False)], 0.17 * wide
-    points = np.concatenate([*strokes, np.array(dots).reshape(-1, 2)])
-    edge = max(width, radius) + 2
-    low, high = points.min(0) - edge, points.max(0) + edge
-    size = np.int32(np.ceil(high - low)) + 1
-    ink = np.zeros(size[::-1], np.uint8)
-    for stroke in strokes:
-        cv2.polylines(ink, [np.int32((stroke - low) * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
-    for dot in dots:
-        cv2.circle(ink, tuple(int(at) for at in (np.array(dot) - low) * 8), int(radius * 8), 255, -1, cv2.LINE_AA, 3)
-    return ink * np.float32(min(1, width) / 255), rise
+    ink = _drawn(strokes, width, dots, radius)
+    if pen is None:
+        return ink / np.float32(255), rise
+    return written(rng, ink, max(1.5, len(ink) * height / DIGIT), pen, word=True), rise
 
 
-def bare_one(rng, height, width):
-    """A 1 of one straight or slightly bent stroke, tilted by up to 15 degrees: its ink, cut to it."""
-    tilt = np.deg2rad(np.clip(rng.normal(0, 7), -15, 15))
+def bare_one(rng, height, pen):
+    """A 1 of one straight or slightly bent stroke, tilted by up to about 15 degrees: its ink, cut to it."""
+    tilt = np.deg2rad(np.clip(rng.normal(0, 5), -12, 12))
     along = np.linspace(-0.5, 0.5, 7)
     bend = rng.normal(0, 0.03) * np.cos(np.pi * along)
     if rng.random() < 0.15:  # a short upstroke
         along, bend = np.append(-0.5 + rng.uniform(0.08, 0.2), along), np.append(-rng.uniform(0.05, 0.12), bend)
-    x, y = height * (bend - np.tan(tilt) * along), height * along
-    pad = int(width) + 3
-    shape = int(height) + 2 * pad, int(np.ptp(x)) + 2 * pad
-    ink = np.zeros(shape, np.uint8)
-    points = np.stack([x - x.min() + pad, y + height / 2 + pad], 1)
-    cv2.polylines(ink, [np.int32(points * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
+    points = DIGIT * np.stack([bend - np.tan(tilt) * along, along], 1)
+    return written(rng, _drawn([points], rng.uniform(1.5, 3)), height, pen, word=True)
+
+
+def _drawn(strokes, width, dots=(), radius=0):
+    """Strokes, lists of points, and dots in one image, uint8, cut to them."""
+    points = np.concatenate([*strokes, np.array(dots).reshape(-1, 2)])
+    edge = max(width, radius) + 2
+    low, high = points.min(0) - edge, points.max(0) + edge
+    ink = np.zeros((np.int32(np.ceil(high - low)) + 1)[::-1], np.uint8)
+    for stroke in strokes:
+        cv2.polylines(ink, [np.int32((stroke - low) * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
+    for dot in dots:
+        cv2.circle(ink, tuple(int(at) for at in (np.array(dot) - low) * 8), int(radius * 8), 255, -1, cv2.LINE_AA, 3)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * np.float32(min(1, width) / 255)
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

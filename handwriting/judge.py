@@ -1,0 +1,110 @@
+"""The judge: a second, small network that looks again at each candidate of the finder. Is it a digit?
+
+The finder overlooks few digits, and takes some letters and signs for digits. The judge sees each candidate at the same
+size, with what stands around it, as in Girshick et al., "Rich feature hierarchies", 2014. It is not told what the
+finder thinks, so that the two make different mistakes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from handwriting.finder import PAD
+from support import weights
+
+WEIGHTS = Path(__file__).parent / "judge.npz"
+HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
+WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
+VIEWS = 0.82, 1, 1.22  # of the candidate's size: the judge sees it at each, and the mean of its logits counts
+SHARE = 0.5  # of the judge's logit in the confidence; the rest is the finder's
+EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
+BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
+
+
+class Judge(nn.Module):
+    """Patches, float [N, 3, 48, 96], as patches_of gives them -> logits, float [N, 11].
+
+    The first ten: that a 0, a 1, ... stands in the middle; the last: that no digit does.
+    """
+
+    def __init__(self):
+        super().__init__()
+        a, b, c = WIDTHS
+        self.layers = nn.Sequential(
+            _layer(3, a, 5, 2), _layer(a, b, 3, 2), _Residual(b), _layer(b, c, 3, 2), _Residual(c), _Residual(c)
+        )
+        self.last = nn.Linear(c * HEIGHT * WIDTH // 64, 11)
+
+    def forward(self, x):
+        return self.last(self.layers(x).flatten(1))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(_layer(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False))
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return F.relu(x + self.norm(self.layers(x)))
+
+
+def _layer(inputs, outputs, kernel=3, stride=1):
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def patches_of(look, row, column, size):
+    """What stands around places in a picture, all at one size: float32 [N, 3, 48, 96].
+
+    look: the finder.Look in which they were found; row, column, size: arrays [N], in the picture's pixels. The colours
+    have mean 0 and standard deviation 1 in each patch.
+    """
+    places = np.stack([column, row], 1) * look.scale + PAD
+    y, x = np.meshgrid(np.arange(HEIGHT) + 0.5 - HEIGHT / 2, np.arange(WIDTH) + 0.5 - WIDTH / 2, indexing="ij")
+    steps = (size * look.scale / SIZE)[:, None, None, None] * np.stack([x, y], 2)
+    sides = np.array(look.pixels.shape[:0:-1])  # width, height
+    grid = torch.from_numpy(np.float32(2 * (places[:, None, None] + steps) / sides - 1)).reshape(1, -1, WIDTH, 2)
+    colours = F.grid_sample(look.pixels[None], grid, padding_mode="border", align_corners=False)[0]
+    colours = colours.reshape(3, -1, HEIGHT, WIDTH).transpose(0, 1)
+    spread, mean = torch.std_mean(colours, (1, 2, 3), keepdim=True)
+    return (colours - mean) / (spread + 0.02)
+
+
+def save_judge(judge):
+    """Write judge.npz, in half precision and without BatchNorm's counters, which only training needs."""
+    state = {name: t.half() for name, t in judge.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights.save_weights(WEIGHTS, state)
+
+
+def load_judge():
+    """Load the trained Judge from judge.npz, on the CPU, for inference.
+
+    Raises UserError if judge.npz is missing or damaged.
+    """
+    judge = Judge()
+    judge.load_state_dict(weights.load_weights(WEIGHTS))
+    return judge.eval().to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def judged(judge, looks, found):
+    """The confidence, from 0 to 1, that each candidate is a digit: float64 [N].
+
+    It comes from the mean of the finder's logit and the judge's, which itself is a mean over VIEWS. looks: what
+    finder.look returned; found: the candidates, as lines.Found.
+    """
+    logits = torch.logit(torch.from_numpy(found.sure).double(), EPSILON)
+    for number in np.unique(found.look):
+        indices = np.flatnonzero(found.look == number)
+        for own in np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE)):
+            is_digit = 0
+            for view in VIEWS:
+                patches = patches_of(looks[number], found.row[own], found.column[own], view * found.size[own])
+                answers = judge(patches.contiguous(memory_format=torch.channels_last))
+                is_digit += (answers[:, :10].logsumexp(1) - answers[:, 10]) / len(VIEWS)
+            logits[own] += SHARE * (is_digit - logits[own])
+    return logits.sigmoid().numpy()

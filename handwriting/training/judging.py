@@ -1,0 +1,125 @@
+"""How the judge learns: the finder's candidates on made pages, what they are, and the training loop."""
+
+import os
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from handwriting.finder import load_finder, look
+from handwriting.judge import HEIGHT, WIDTH, Judge, patches_of, save_judge
+from handwriting.lines import candidates
+from handwriting.training.learning import DATA_DIR, DECAY
+from handwriting.training.pages import CLEAN, KINDS, make_page
+from handwriting.training.texts import training_letters
+from support import device as devices
+from support.mnist import read_mnist
+
+SHAPE = 256, 384  # pixels: height and width of the pages
+LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
+MOST = 40  # candidates of a page
+FEW = 8  # candidates: a page of fewer counts for more than its share, one of more for less
+SMALL = 0.4  # share of the pages that are small pictures: each has few candidates
+SIZE, OFF, SEEN = (0.7, 1.45), 0.3, 0.7  # a candidate's size and distance, in the digit's size, and the digit's share
+STEPS, BATCH_SIZE = 10_000, 256  # patches a step
+POOL, REPEATS = 100_000, 3  # patches that are kept to be drawn from; how often each is drawn on average
+LEARNING_RATE, WARM_UP = 0.002, 0.01  # of AdamW, at its peak; of the steps
+INVERTED, GREY = 0.15, 0.2  # shares of the patches
+SEED = 0
+
+
+def truth(page, found):
+    """What the candidates on a Page are: int64 [N], 0 to 9 for a digit, 10 for none, -1 for what does not count."""
+    answers = np.full(len(found), 10)
+    for digit in page.digits:
+        top, left, bottom, right = digit.box
+        size = max(bottom - top, right - left)
+        down, across = np.abs(found.row - (top + bottom) / 2), np.abs(found.column - (left + right) / 2)
+        inside = (down <= (bottom - top) / 2 + 1) & (across <= (right - left) / 2 + 1)
+        ratio = found.size / size
+        is_digit = inside & (np.maximum(down, across) < OFF * size) & (ratio > SIZE[0]) & (ratio < SIZE[1])
+        if digit.seen > SEEN and digit.clear:
+            answers[is_digit] = digit.label
+            answers[inside & (answers == 10) & (ratio > 0.5) & (ratio < 2)] = -1
+        elif digit.seen > 0.3:
+            answers[inside & (answers == 10)] = -1
+    return answers
+
+
+class Candidates(torch.utils.data.Dataset):
+    """The finder's candidates on made pages; page i is always the same. Gives patches, float16, and their truth."""
+
+    def __init__(self, finder, images, labels, letters):
+        self.finder, self.images, self.labels, self.letters = finder, images, labels, letters
+
+    def __len__(self):
+        return STEPS * BATCH_SIZE // REPEATS  # more than are needed
+
+    def _finder(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return [maps.float() for maps in self.finder(x)]
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([SEED, number])
+        kinds = KINDS if rng.random() < 0.5 else CLEAN
+        if rng.random() < SMALL:
+            kinds = kinds | {"small": 0.8}
+        page = make_page(rng, self.images, self.labels, SHAPE, kinds, letters=self.letters)
+        looks = look(self._finder, page.photo, rng.choice(LARGEST))
+        found = candidates(page.photo.shape, looks)
+        found = found[rng.permutation(len(found))[:MOST]]
+        answers = truth(page, found)
+        patches = torch.zeros(len(found), 3, HEIGHT, WIDTH, dtype=torch.float16)
+        for which in np.unique(found.look):
+            own = found.look == which
+            patches[own] = patches_of(looks[which], found.row[own], found.column[own], found.size[own]).half()
+        return patches[answers >= 0], torch.from_numpy(answers[answers >= 0])
+
+
+def learn():
+    """Train the Judge from scratch on what the Finder finds, and write its weights.
+
+    Raises UserError where the fonts, the drawn letters or the finder's weights are missing.
+    """
+    letters = training_letters()
+    cv2.setNumThreads(0)
+    device = devices.best_device()
+    precision, layout = devices.best_precision(device), devices.memory_format(device)
+    images, labels = read_mnist(DATA_DIR, "train")
+    torch.manual_seed(SEED)
+    judge = Judge().to(device, memory_format=layout)
+    average = AveragedModel(judge, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
+    optimizer = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=0.01, fused=True)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
+    pages = Candidates(load_finder(), images[:, 0].numpy(), labels.numpy(), letters)
+    workers = max(1, os.cpu_count() - 1)
+    loader = iter(torch.utils.data.DataLoader(pages, None, num_workers=workers, prefetch_factor=64))
+    pool = torch.zeros(POOL, 3, HEIGHT, WIDTH, dtype=torch.float16)
+    answers, weights = torch.zeros(POOL, dtype=torch.long), torch.zeros(POOL)
+    seen = 0
+    for step in (bar := tqdm(range(STEPS), unit=" steps")):
+        while seen * REPEATS < (step + 20) * BATCH_SIZE:
+            patches, answer = next(loader)
+            places = torch.arange(seen, seen + len(answer)) % POOL
+            pool[places], answers[places] = patches, answer
+            weights[places] = np.clip((FEW / max(1, len(answer))) ** 0.5, 0.4, 2)
+            seen += len(answer)
+        batch = torch.randint(min(seen, POOL), (BATCH_SIZE,))
+        x = pool[batch].float()
+        x *= torch.where(torch.rand(BATCH_SIZE, 1, 1, 1) < INVERTED, -1, 1)
+        x = torch.where(torch.rand(BATCH_SIZE, 1, 1, 1) < GREY, x.mean(1, keepdim=True), x)
+        with devices.autocast(device, precision):
+            logits = judge(x.to(device).contiguous(memory_format=layout))
+        losses = F.cross_entropy(logits.float(), answers[batch].to(device), reduction="none")
+        loss = (losses * weights[batch].to(device)).sum() / weights[batch].sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        average.update_parameters(judge)
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+    save_judge(average.module)
