@@ -47,7 +47,7 @@ def test_run(folder):
         except UserError as error:
             bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        device = device or devices.trusted_device(model, images, labels)[0]
+        device = device or devices.trusted_device(model, images, labels, "float32")[0]
         logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
         accuracies[epoch] = (logits.argmax(1) == labels).sum().item() / len(labels) * 100  # correct / total
         bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")

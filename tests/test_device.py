@@ -60,7 +60,7 @@ def test_a_device_with_wrong_results_is_named_and_not_used(accelerator, test_dig
 
 def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
-    assert devices.trusted_device(myCNN(SMALL), *test_digits)[0] == devices.CPU
+    assert devices.trusted_device(myCNN(SMALL), *test_digits, "float32")[0] == devices.CPU
     assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used instead\n"
 
 
@@ -70,7 +70,7 @@ def test_the_cpu_does_not_replace_a_device_that_has_too_little_memory(accelerato
 
     accelerator(fail)
     with pytest.raises(torch.OutOfMemoryError):
-        devices.trusted_device(myCNN(SMALL), *test_digits)
+        devices.trusted_device(myCNN(SMALL), *test_digits, "float32")
 
 
 def test_training_and_predicting_keep_all_tensors_on_the_device():

@@ -12,8 +12,7 @@ from matplotlib.text import Text
 import test
 import train
 from Model import load_parameters, myCNN, save_parameters
-from support import device as devices
-from support import predicting, report
+from support import report
 from support.errors import UserError
 
 TRAINED = train.CHECKPOINTS_DIR / "small" / "epoch_19.npz"  # the network that comes with the program
@@ -79,19 +78,6 @@ def test_report_png_shows_a_runs_name_settings_curves_and_surest_mistakes(tmp_pa
     assert all(title[0] != title[4] for title in titles)  # what it is, what was read
     sure = [int(title.split()[-1][:-1]) for title in titles]
     assert sure == sorted(sure, reverse=True)
-
-
-def test_bfloat16_gives_the_same_answers_as_float32(test_digits, monkeypatch):
-    share = torch.linspace(0, 1, 40).view(-1, 1, 1, 1)  # digits that turn into others: some are close to both
-    pairs = zip(test_digits[0][:30], test_digits[0][30:60], strict=True)
-    images = torch.cat([((1 - share) * one + share * other).byte() for one, other in pairs])
-    answers = {}
-    for precision, close in ((torch.float32, 1.0), (torch.bfloat16, 0.0), (torch.bfloat16, 1.0)):
-        monkeypatch.setattr(devices, "best_precision", lambda device, precision=precision: precision)
-        monkeypatch.setattr(predicting, "CLOSE", close)
-        answers[precision, close] = predicting.predict(load_parameters(TRAINED), images).argmax(1)
-    assert not torch.equal(answers[torch.bfloat16, 0.0], answers[torch.float32, 1.0])
-    assert torch.equal(answers[torch.bfloat16, 1.0], answers[torch.float32, 1.0])
 
 
 @pytest.fixture
