@@ -56,8 +56,8 @@ def test_run(folder):
     if accuracies:
         print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
         write_csv(folder / "accuracy.csv", ("epoch", "accuracy"), [(e, f"{a:.4f}") for e, a in accuracies.items()])
-        picture = draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
-        print(f"pictures in {shown(picture)}")
+        draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
+        print(f"pictures in {shown(folder / 'report.png')}")
     return 0 if len(accuracies) == len(epochs) else 1
 
 
