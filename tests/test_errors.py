@@ -1,7 +1,6 @@
 """However a script ends: one line at most, and an exit code. Tested with a short script, which starts quickly."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -15,7 +14,6 @@ from support.errors import UserError, one_line_errors
 one_line_errors()
 """
 INTERRUPT = "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
-INTERRUPT_TWICE = f"import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT); {INTERRUPT}"
 
 has_signals = pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 
@@ -43,10 +41,8 @@ def start(tmp_path, last_lines, *python):
         ("open('nowhere')", 2, "error: [Errno 2] No such file or directory: 'nowhere'\n"),
         ("raise MemoryError", 2, "error: there is not enough memory: close other programs, or lower BATCH_SIZE or"),
         ("raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')", 2, "error: there is not enough memory: "),
-        ("raise KeyboardInterrupt('1 epoch is saved')", 130, "stopped: 1 epoch is saved\n"),
         pytest.param(INTERRUPT, 130, "stopped\n", marks=has_signals),
         pytest.param(INTERRUPT.replace("INT", "TERM"), 143, "stopped\n", marks=has_signals),
-        pytest.param(INTERRUPT_TWICE, -signal.SIGINT, "stopped\n", marks=has_signals),
     ],
 )
 def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_code(tmp_path, last_line, code, line):
