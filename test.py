@@ -72,7 +72,7 @@ def main(arguments=()):
     if len(runs) > 1 or (options.draw and images):
         parser.error("name at most one run, and no images with --draw")
     devices.tune_cpu()
-    run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
+    run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else CHECKPOINTS_DIR)
     if not (images or options.draw):
         return test_run(run)
     epoch, path = list(saved_epochs(run).items())[-1]

@@ -8,7 +8,7 @@ def test_train_py_trains_and_test_py_then_prints_its_accuracy(tmp_path):
     project.edit(DIM_HIDDEN=SMALL, EPOCHS=1, BATCH_SIZE=1000, LEARNING_RATE=0.01, AUGMENT=False)
     code, out, err = project.run("train.py")
     assert (code, err) == (0, "")
-    assert out.startswith("training epochs 0 to 0 on ")
+    assert out.startswith("starting checkpoints/run-001: epochs 0 to 0 on ")
     code, out, err = project.run("test.py")
     assert (code, err) == (0, "")
     starts = ["predicting ...", "epoch  0: ", "best accuracy: ", "pictures in "]
