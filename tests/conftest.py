@@ -67,12 +67,6 @@ class Project:
             shutil.copytree(train.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "data").symlink_to(train.DATA_DIR)
 
-    def edit(self, **constants):
-        """Set constants of train.py, by lines below its own."""
-        path = self.folder / "train.py"
-        lines = "".join(f"{name} = {value!r}\n" for name, value in constants.items())
-        path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{lines}ROOT =", 1), encoding="utf-8")
-
     def start(self, *command):
         """Start a script and return its process, whose output is piped."""
         return subprocess.Popen(

@@ -5,7 +5,8 @@ from conftest import SMALL, Project
 
 def test_train_py_trains_and_test_py_then_prints_its_accuracy(tmp_path):
     project = Project(tmp_path)
-    project.edit(DIM_HIDDEN=SMALL, EPOCHS=1, BATCH_SIZE=1000, LEARNING_RATE=0.01, AUGMENT=False)
+    path, constants = tmp_path / "train.py", f"DIM_HIDDEN, EPOCHS, BATCH_SIZE, LEARNING_RATE = {SMALL}, 1, 1000, 0.01\n"
+    path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{constants}ROOT =", 1), encoding="utf-8")
     code, out, err = project.run("train.py")
     assert (code, err) == (0, "")
     assert out.startswith("starting checkpoints/run-001: epochs 0 to 0 on ")
