@@ -1,10 +1,9 @@
 """However a script ends: one line at most, and an exit code. Tested with a short script, which starts quickly."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+from conftest import start
 
 from train import ROOT
 
@@ -16,21 +15,6 @@ one_line_errors()
 INTERRUPT = "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
 
 has_signals = pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-
-
-def start(tmp_path, last_lines, *python):
-    """Start a script that ends with these lines; `python` comes before its name."""
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT + last_lines)
-    return subprocess.Popen(
-        [sys.executable, *(python or [path])],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")},
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +30,8 @@ def start(tmp_path, last_lines, *python):
     ],
 )
 def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_code(tmp_path, last_line, code, line):
-    process = start(tmp_path, last_line)
+    (tmp_path / "script.py").write_text(SCRIPT + last_line)
+    process = start(tmp_path, "script.py", PYTHONPATH=str(ROOT))
     _, err = process.communicate()
     assert process.returncode == code
     assert err.startswith(line)
@@ -55,11 +40,12 @@ def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_cod
 
 @has_signals
 def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_nothing_is_changed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT + INTERRUPT)
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
     state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
     lines = ["import signal, sys", "now = 0", state, "%run script.py", "%run mistake.py", state, "print(before == now)"]
     ipython = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
-    process = start(tmp_path, INTERRUPT, *ipython)
+    process = start(tmp_path, *ipython, PYTHONPATH=str(ROOT), IPYTHONDIR=str(tmp_path / "ipython"))
     out, err = process.communicate(timeout=60)
     assert "\nKeyboardInterrupt" in out + err
     assert "error: no data\n" in out + err
