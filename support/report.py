@@ -19,8 +19,8 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     figure.suptitle(f"myCNN, {folder.name}", fontsize=16)
     upper, lower = figure.subfigures(2, 1)
     axes = upper.subplot_mosaic([["accuracy", "confusion"], ["loss", "confusion"]])
-    axes["accuracy"].set_title(f"Best: {accuracies[best]:.2f} % (epoch {best})")
     _draw_curve(axes["accuracy"], accuracies.keys(), accuracies.values(), "test accuracy, %")
+    axes["accuracy"].set(title=f"Best: {accuracies[best]:.2f} % (epoch {best})", ylim=(None, 100))
     if (log := folder / "training_log.csv").exists():  # a run from elsewhere may lack it
         epochs, losses, _ = np.loadtxt(log, delimiter=",", skiprows=1, unpack=True, ndmin=2)
         _draw_curve(axes["loss"], epochs, losses, "training loss")
