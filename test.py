@@ -47,7 +47,7 @@ def test_run(folder):
         except UserError as error:
             bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        device = device or devices.trusted_device(model, images, labels)[0]
+        device = device or devices.trusted_device(model, images, labels, "float32")[0]
         logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
         accuracies[epoch] = (logits.argmax(1) == labels).sum().item() / len(labels) * 100  # correct / total
         bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")
@@ -56,8 +56,8 @@ def test_run(folder):
     if accuracies:
         print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
         write_csv(folder / "accuracy.csv", ("epoch", "accuracy"), [(e, f"{a:.4f}") for e, a in accuracies.items()])
-        picture = draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
-        print(f"pictures in {shown(picture)}")
+        draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
+        print(f"pictures in {shown(folder / 'report.png')}")
     return 0 if len(accuracies) == len(epochs) else 1
 
 
@@ -72,7 +72,7 @@ def main(arguments=()):
     if len(runs) > 1 or (options.draw and images):
         parser.error("name at most one run, and no images with --draw")
     devices.tune_cpu()
-    run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else None)
+    run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else CHECKPOINTS_DIR)
     if not (images or options.draw):
         return test_run(run)
     epoch, path = list(saved_epochs(run).items())[-1]

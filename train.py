@@ -134,8 +134,8 @@ def main():
     scheduler = make_scheduler(optimizer, EPOCHS * math.ceil(len(images) / BATCH_SIZE))
 
     with open_run(CHECKPOINTS_DIR, hyperparameters, precision, model, optimizer, scheduler) as run:
-        epochs, where = f"{run.next_epoch} to {EPOCHS - 1}", f"{devices.device_name(device)} in {precision}"
-        print(f"training epochs {epochs} on {where}, saved in {shown(run.folder)}", flush=True)
+        begins, where = "resuming" if run.next_epoch else "starting", f"{devices.device_name(device)} in {precision}"
+        print(f"{begins} {shown(run.folder)}: epochs {run.next_epoch} to {EPOCHS - 1} on {where}", flush=True)
         for epoch in range(run.next_epoch, EPOCHS):
             torch.manual_seed(seeds[epoch])
             loss, seconds = train_epoch(model, optimizer, scheduler, images, labels, precision, epoch)

@@ -80,15 +80,13 @@ def measure(row, seed):
     device = devices.best_device()
     images, labels = load_digits(row, False, device)
     folder = all_runs(CHECKPOINTS)[-1]
-    with (folder / "training_log.csv").open() as file:
-        log = list(csv.DictReader(file))
+    log = csv.DictReader((folder / "training_log.csv").read_text().splitlines())
     precision = json.loads((folder / "settings.json").read_text())["precision"]
     for entry, (epoch, path) in zip(log, epoch_files(folder).items(), strict=True):
         model = load_parameters(path).to(device, memory_format=devices.memory_format(device))
-        correct, total = (predict(model, images).argmax(1) == labels).sum().item(), len(labels)
-        print(f"{row}, seed {seed}, epoch {epoch}: {correct / total * 100:.4f} %", flush=True)
+        correct = (predict(model, images).argmax(1) == labels).sum().item()
         measured_on = devices.device_name(device), precision, torch.__version__
-        yield row, seed, epoch, correct, total, entry["loss"], entry["seconds"], *measured_on
+        yield row, seed, epoch, correct, len(labels), entry["loss"], entry["seconds"], *measured_on
     shutil.rmtree(folder)  # 106 MB an epoch
 
 
@@ -128,11 +126,10 @@ def draw(results):
     axes = figure.subplots()
     rows = {"report": "learning rate 0.001", "default": "default recipe (0.001, cosine, augmented)"}
     rows |= {f"report, learning rate {rate}": f"learning rate {rate}" for rate in ("0.01", "0.0005", "0.0001")}
-    for row, label in rows.items():
-        for i, run in enumerate(results[row].values()):
-            colour = f"C{list(rows).index(row)}"
-            accuracies = [accuracy for accuracy, *_ in run]
-            axes.plot(accuracies, color=colour, alpha=0.8, marker=".", label=None if i else label)
+    for number, (row, label) in enumerate(rows.items()):
+        for run in results[row].values():
+            axes.plot([accuracy for accuracy, *_ in run], color=f"C{number}", alpha=0.8, marker=".")
+        axes.lines[-1].set_label(label)
     axes.axhline(99.35, color="grey", linestyle=":", label="99.35 %, the best epoch of the lab report")
     axes.set(xlabel="epoch", ylabel="accuracy on the 10,000 test digits, %", ylim=(97.5, 100))
     axes.set_title("myCNN on MNIST, one line a run")

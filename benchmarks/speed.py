@@ -34,6 +34,7 @@ from support import device as devices
 TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, if these are not flushed
 WARM_UP = 15  # steps of each way, which are not timed
 ROUNDS, STEPS = 4, 6  # of each way, timed in turn with the lab report's
+TRIES = 10  # of what the machine's limit is measured with; the shortest counts
 BATCH_SIZE, STEPS_PER_EPOCH = 64, 938
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -158,12 +159,7 @@ def work(connection, settings, undone, trained):
         others = {REPORT: steps_of_the_report, EXAMPLES: steps_of_the_examples}
         steps = others[undone](device, trained) if undone in others else steps_of_train(device, undone, trained)
         while count := connection.recv():
-            start = time.perf_counter()
-            for _ in range(count):
-                next(steps)
-            if device.type != "cpu":
-                torch.accelerator.synchronize()
-            connection.send(time.perf_counter() - start)
+            connection.send(timed(device, list, islice(steps, count)))
 
 
 def start(settings, undone, trained):
@@ -174,35 +170,27 @@ def start(settings, undone, trained):
     connection, other = SPAWN.Pipe()
     SPAWN.Process(target=work, args=(other, settings, undone, trained), daemon=True).start()
     other.close()  # so that recv ends if the process fails
-    seconds(connection, WARM_UP)
+    connection.send(WARM_UP)
+    connection.recv()
     return connection
 
 
-def seconds(connection, count):
-    """How many seconds a process takes for `count` steps."""
-    connection.send(count)
-    return connection.recv()
-
-
-def best_time(function, device, tries=10):
-    """The shortest of several calls, in seconds."""
-    times = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        function()
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def timed(device, function, *arguments):
+    """How many seconds a call takes, until the device has finished it."""
+    start = time.perf_counter()
+    function(*arguments)
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter() - start
 
 
 def floor(device, precision):
     """The minimum time of a training step, in seconds: the bytes it must move divided by the bandwidth, plus the
     operations it must compute divided by the rate of matrix products; and both in words."""
     one, other = (torch.ones(64_000_000, device=device) for _ in range(2))  # much larger than the caches
-    speed = 3 * one.nbytes / best_time(lambda: one.add_(other), device)  # bytes a second
+    speed = 3 * one.nbytes / min(timed(device, one.add_, other) for _ in range(TRIES))  # bytes a second
     left, right = (torch.randn(4096, 4096, device=device, dtype=precision) for _ in range(2))
-    rate = 2 * 4096**3 / best_time(lambda: left @ right, device)  # operations a second
+    rate = 2 * 4096**3 / min(timed(device, torch.matmul, left, right) for _ in range(TRIES))  # operations a second
     parameters = sum(p.numel() for p in myCNN().parameters())
     moved = 7 * 4 * parameters + 3 * 4 * 25088 * 1024  # Adam's four reads and three writes; fc1's three products
     inputs = 28 * 28 * 9 * 32 + 14 * 14 * 32 * 9 * 128 + 7 * 7 * 128 * 9 * 512 + 25088 * 1024 + 1024 * 256 + 256 * 10
@@ -233,9 +221,9 @@ def main():
         for way, (settings, undone) in tqdm(ways.items(), disable=None, leave=False):
             other = start(settings, undone, None if way == QUICK else trained)
             for name, connection in ((REPORT, report), (way, other)) * ROUNDS:
-                times[name].append(seconds(connection, STEPS) / STEPS)
+                connection.send(STEPS)
+                times[name].append(connection.recv() / STEPS)
             other.send(0)
-        report.send(0)
 
     print("| batch 64 | ms a step | s an epoch | times as fast |\n" + "| --- " * 4 + "|")
     for way in times:

@@ -35,7 +35,7 @@ def read_picture(picture, model=None):
     """What is written in a picture, as a reader.Reading, like read_file's.
 
     picture: a Pillow image, or a uint8 array [height, width] or [height, width, 3], RGB; from 8×8 pixels to 50
-    megapixels.
+    megapixels. For a file's path, call read_file.
     """
     return _read(page_of(picture if isinstance(picture, Image.Image) else Image.fromarray(picture)), model)
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from handwriting.photo import pages
@@ -101,12 +100,17 @@ def activations(model, form):
 
     A dict from "conv1", "conv2", "conv3", "fc1" and "fc2" to float tensors [maps, side, side] or [units].
     """
-    conv1 = model.bn1(model.conv1(torch.tensor(form)[None, None] / 255)).relu()
-    conv2 = model.bn2(model.conv2(F.max_pool2d(conv1, 2))).relu()
-    conv3 = model.bn3(model.conv3(F.max_pool2d(conv2, 2))).relu()
-    fc1 = model.fc1(conv3.flatten(1)).relu()
-    fc2 = model.fc2(fc1).relu()
-    return {"conv1": conv1[0], "conv2": conv2[0], "conv3": conv3[0], "fc1": fc1[0], "fc2": fc2[0]}
+    found = {}
+
+    def note(name):
+        return lambda module, inputs, output: found.update({name: output[0].relu()})
+
+    before_relu = {"conv1": model.bn1, "conv2": model.bn2, "conv3": model.bn3, "fc1": model.fc1, "fc2": model.fc2}
+    hooks = [module.register_forward_hook(note(name)) for name, module in before_relu.items()]
+    model(torch.tensor(form)[None, None] / 255)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def layers(model, form):

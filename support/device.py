@@ -37,11 +37,6 @@ def best_precision(device):
     return torch.bfloat16 if is_known else torch.float32
 
 
-def precision_on(device, precision):
-    """The torch.dtype that train.py's PRECISION means on a device: "auto" (its best one), "float32" or "bfloat16"."""
-    return best_precision(device) if precision == "auto" else getattr(torch, precision)
-
-
 def autocast(device, precision):
     """A context in which matrix products on `device` are computed in `precision`, torch.float32 or torch.bfloat16."""
     if precision == torch.float32:  # not every device supports autocast
@@ -62,21 +57,24 @@ def device_name(device):
     return device.type.upper() + (f" ({module.get_device_name(device)})" if hasattr(module, "get_device_name") else "")
 
 
-def trusted_device(model, images, labels, precision="auto"):
+def trusted_device(model, images, labels, precision):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
     The device's logits and gradient for a batch are compared with the CPU's. If they differ, or the device fails, a
     line on standard error says so. If it has too little memory, that error is raised: the CPU would take hours.
     model: a myCNN on the CPU, which is not changed. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
-    precision: a value of train.py's PRECISION.
+    precision: a value of train.py's PRECISION: "auto" (the device's best one), "float32" or "bfloat16".
     """
-    device = best_device()
+
+    def with_precision(device):
+        return device, best_precision(device) if precision == "auto" else getattr(torch, precision)
+
+    device, dtype = with_precision(best_device())
     if device == CPU:
-        return CPU, precision_on(CPU, precision)
+        return device, dtype
     batch = images[:CHECKED], labels[:CHECKED]
     expected = _logits_and_gradient(model, *batch, CPU, torch.float32)
     try:
-        dtype = precision_on(device, precision)
         found = _logits_and_gradient(model, *batch, device, dtype)
         differences = [(f - e).norm() / e.norm() for f, e in zip(found, expected, strict=True)]
         if all(difference <= most for difference, most in zip(differences, TOLERANCES[dtype], strict=True)):
@@ -88,7 +86,7 @@ def trusted_device(model, images, labels, precision="auto"):
             raise
         trouble = f"fails ({reason})"
     tqdm.write(f"{device.type.upper()} {trouble}: the CPU is used instead", file=sys.stderr)
-    return CPU, precision_on(CPU, precision)
+    return with_precision(CPU)
 
 
 def _logits_and_gradient(model, images, labels, device, precision):

@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 
-EXIT_CODES = "exit codes: 0 for success; 1 if something can't be read; 2 after a mistake; 130 after Ctrl-C"
 OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # in messages of Python, PyTorch, CUDA and cuBLAS
 
 
@@ -19,16 +18,11 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
-class Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM, which ends a script as Ctrl-C does."""
-
-
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, whose help shows the description as it is written, and whose errors are one line."""
 
     def __init__(self, description):
-        as_written = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, epilog=EXIT_CODES, formatter_class=as_written)
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message):
         raise UserError(f"{message}: see python {self.prog} --help")
@@ -46,15 +40,13 @@ def one_line_errors():
 
 
 def _terminate(number, frame):
-    raise Terminated
+    raise KeyboardInterrupt(128 + number)  # SIGTERM ends a script as Ctrl-C does, but with this exit code
 
 
 def _end(kind, error, traceback):
     """The sys.excepthook, which Python calls with an uncaught exception."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a second one, while Python ends, would print a traceback
-        signal.signal(number, signal.SIG_DFL)
     if isinstance(error, KeyboardInterrupt):
-        line, code = f"stopped: {error}" if error.args else "stopped", 143 if kind is Terminated else 130
+        line, code = "stopped", error.args[0] if error.args else 130
     elif isinstance(error, (UserError, OSError)):  # no permission, a failing disk: too many to list
         line, code = f"error: {error}", 2
     elif isinstance(error, (MemoryError, RuntimeError)) and re.search(OUT_OF_MEMORY, f"{kind} {error}"):

@@ -1,6 +1,5 @@
-"""Writes files atomically: a file is complete, or it is not there. Also small helpers for paths, CSV and JSON."""
+"""Writes files atomically: a file is complete, or it is not there. Also small helpers for paths and CSV."""
 
-import json
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,11 +40,3 @@ def write_csv(path, header, rows):
     lines = [",".join(map(str, row)) + "\n" for row in (header, *rows)]
     with atomic_write(path) as file:
         file.write("".join(lines).encode())
-
-
-def read_json(path):
-    """The content of a JSON file, or {} if it can't be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

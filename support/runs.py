@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from support.errors import UserError
-from support.files import atomic_write, read_json, shown, write_csv
+from support.files import atomic_write, shown, write_csv
 
 RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]+)\.npz")
 STATE, LOG = "training_state.pt", "training_log.csv"
@@ -36,15 +36,10 @@ def is_run(path):
     return path.is_dir() and bool(RUN.fullmatch(path.name) or any(path.glob("epoch_*")))
 
 
-def newest_run(checkpoints, otherwise=None):
-    """The newest run that has an epoch; if a newer run has none yet, a line on standard error says so.
-
-    If there is none, `otherwise` is returned, or UserError is raised if that is None.
-    """
+def newest_run(checkpoints, otherwise):
+    """The newest run that has an epoch, or else `otherwise`. A line on standard error names a newer run without one."""
     runs = all_runs(checkpoints)
     newest = next((run for run in reversed(runs) if any(run.glob("epoch_*"))), otherwise)
-    if newest is None:
-        raise UserError(f"no run in {shown(checkpoints)} has an epoch yet: run python train.py first")
     if newest != otherwise and newest != runs[-1]:
         print(f"{shown(runs[-1])} has no epoch yet: {shown(newest)} is used instead", file=sys.stderr)
     return newest
@@ -65,7 +60,7 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
 
     A resumed run's state is loaded into model, optimizer and scheduler. A line says why another unfinished run is not
     resumed, or that a run with the same settings is complete. Only one program can have a run open. Raises UserError
-    if the state can't be loaded or the disk has too little space, and adds to a KeyboardInterrupt what is saved.
+    if the state can't be loaded or the disk has too little space.
     """
     settings = {
         "hyperparameters": hyperparameters,
@@ -79,19 +74,14 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     folder, lock = unfinished or _new_run(checkpoints)
     run = Run(folder, hyperparameters["EPOCHS"], {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     with lock:
-        try:
-            if unfinished:
-                run.load_state()
-            run.check_room()
-            if not unfinished:
-                with atomic_write(folder / "settings.json") as file:
-                    file.write(json.dumps(settings, indent=2).encode())
-                run.save_state()
-            yield run
-        except KeyboardInterrupt as stop:
-            saved = f"{run.next_epoch} of {run.epochs} epochs are saved in {shown(folder)}"
-            stop.args = (f"{saved}; python train.py resumes from there",)
-            raise
+        if unfinished:
+            run.load_state()
+        else:
+            with atomic_write(folder / "settings.json") as file:
+                file.write(json.dumps(settings, indent=2).encode())
+            run.save_state()
+        run.check_room()
+        yield run
 
 
 class Run:
@@ -122,7 +112,7 @@ class Run:
     def check_room(self):
         """Raise UserError if the disk has too little space for the remaining epochs."""
         size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
-        need, free = (self.epochs - self.next_epoch + 2 * 3) * size, shutil.disk_usage(self.folder).free
+        need, free = (self.epochs - self.next_epoch + 3) * size, shutil.disk_usage(self.folder).free
         if need > free:
             room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, but only {free / 1e6:,.0f} MB are free"
             raise UserError(f"{room}: free some disk space, or lower EPOCHS or DIM_HIDDEN")
@@ -155,7 +145,11 @@ class Run:
 def _unfinished_run(checkpoints, settings):
     """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
     for folder in reversed(all_runs(checkpoints)):
-        its, epochs = read_json(folder / "settings.json"), len(list(folder.glob("epoch_*")))
+        try:
+            its = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            its = {}
+        epochs = len(list(folder.glob("epoch_*")))
         total = its.get("hyperparameters", {}).get("EPOCHS", "?")
         why = _differences(its, settings) if its else "its settings.json can't be read"
         if (folder / STATE).exists():

@@ -55,37 +55,23 @@ class Mark:
         return os.mkdir, (str(self.mark),)
 
 
-class Project:
-    """A copy of the three scripts in a folder of its own, sharing the data, to run as a user does."""
+def copy_project(folder):
+    """Copy the three scripts and what they need into a folder, sharing the data, to run them as a user does."""
+    for name in ("Model.py", "train.py", "test.py"):
+        shutil.copy(train.ROOT / name, folder)
+    for name in ("support", "handwriting"):
+        shutil.copytree(train.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "data").symlink_to(train.DATA_DIR)
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.environment = {}
-        for name in ("Model.py", "train.py", "test.py"):
-            shutil.copy(train.ROOT / name, folder)
-        for name in ("support", "handwriting"):
-            shutil.copytree(train.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "data").symlink_to(train.DATA_DIR)
 
-    def edit(self, **constants):
-        """Set constants of train.py, by lines below its own."""
-        path = self.folder / "train.py"
-        lines = "".join(f"{name} = {value!r}\n" for name, value in constants.items())
-        path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{lines}ROOT =", 1), encoding="utf-8")
-
-    def start(self, *command):
-        """Start a script and return its process, whose output is piped."""
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=os.environ | self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, *command):
-        """Run a script to its end; returns (exit code, standard output, standard error)."""
-        process = self.start(*command)
-        out, err = process.communicate()
-        return process.returncode, out, err
+def start(folder, *command, **environment):
+    """Start Python with a command in a folder and return its process, whose output is piped."""
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=os.environ | environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

@@ -1,11 +1,9 @@
 """However a script ends: one line at most, and an exit code. Tested with a short script, which starts quickly."""
 
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
+from conftest import start
 
 from train import ROOT
 
@@ -15,24 +13,8 @@ from support.errors import UserError, one_line_errors
 one_line_errors()
 """
 INTERRUPT = "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
-INTERRUPT_TWICE = f"import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT); {INTERRUPT}"
 
 has_signals = pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-
-
-def start(tmp_path, last_lines, *python):
-    """Start a script that ends with these lines; `python` comes before its name."""
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT + last_lines)
-    return subprocess.Popen(
-        [sys.executable, *(python or [path])],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")},
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 @pytest.mark.parametrize(
@@ -43,14 +25,13 @@ def start(tmp_path, last_lines, *python):
         ("open('nowhere')", 2, "error: [Errno 2] No such file or directory: 'nowhere'\n"),
         ("raise MemoryError", 2, "error: there is not enough memory: close other programs, or lower BATCH_SIZE or"),
         ("raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')", 2, "error: there is not enough memory: "),
-        ("raise KeyboardInterrupt('1 epoch is saved')", 130, "stopped: 1 epoch is saved\n"),
         pytest.param(INTERRUPT, 130, "stopped\n", marks=has_signals),
         pytest.param(INTERRUPT.replace("INT", "TERM"), 143, "stopped\n", marks=has_signals),
-        pytest.param(INTERRUPT_TWICE, -signal.SIGINT, "stopped\n", marks=has_signals),
     ],
 )
 def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_code(tmp_path, last_line, code, line):
-    process = start(tmp_path, last_line)
+    (tmp_path / "script.py").write_text(SCRIPT + last_line)
+    process = start(tmp_path, "script.py", PYTHONPATH=str(ROOT))
     _, err = process.communicate()
     assert process.returncode == code
     assert err.startswith(line)
@@ -59,11 +40,12 @@ def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_cod
 
 @has_signals
 def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_nothing_is_changed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT + INTERRUPT)
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
     state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
     lines = ["import signal, sys", "now = 0", state, "%run script.py", "%run mistake.py", state, "print(before == now)"]
     ipython = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
-    process = start(tmp_path, INTERRUPT, *ipython)
+    process = start(tmp_path, *ipython, PYTHONPATH=str(ROOT), IPYTHONDIR=str(tmp_path / "ipython"))
     out, err = process.communicate(timeout=60)
     assert "\nKeyboardInterrupt" in out + err
     assert "error: no data\n" in out + err

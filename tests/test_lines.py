@@ -32,8 +32,3 @@ def test_lines_go_from_top_to_bottom_and_digits_from_left_to_right():
     order = rng.permutation(len(boxes))
     lines = lines_of([boxes[number] for number in order])
     assert [[int(order[number]) for number in line] for line in lines] == np.arange(24).reshape(4, 6).tolist()
-
-
-def test_a_number_of_uneven_digits_is_one_line():
-    zeros = [(30, 20, 60, 40), (45, 45, 60, 57), (44, 62, 60, 75), (28, 80, 60, 100)]
-    assert lines_of(zeros) == [[0, 1, 2, 3]]

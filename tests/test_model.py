@@ -10,7 +10,6 @@ from conftest import SMALL, Mark
 
 from Model import load_parameters, myCNN, save_parameters
 from support.errors import UserError
-from support.weights import load_weights
 
 
 @pytest.fixture
@@ -24,10 +23,10 @@ def saved(tmp_path):
     return model, path
 
 
-def refuse(path, load=load_weights):
+def refuse(path):
     """Check that a file is refused in one line that names it."""
     with pytest.raises(UserError) as refused:
-        load(path)
+        load_parameters(path)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -107,7 +106,4 @@ def test_the_weights_of_another_network_are_refused(saved):
     whole = dict(np.load(path))
     for change in ({"fc3.weight": np.zeros((10, 17))}, {"fc4.bias": np.zeros(3)}, {"conv1.weight": np.zeros(())}):
         np.savez(path, **whole | change)
-        refuse(path, load_parameters)
-    del whole["fc3.bias"]
-    np.savez(path, **whole)
-    refuse(path, load_parameters)
+        refuse(path)

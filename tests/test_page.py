@@ -19,7 +19,7 @@ import axe_core_python
 import numpy as np
 import pypdfium2
 import pytest
-from conftest import Project
+from conftest import copy_project, start
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -36,19 +36,19 @@ from support.errors import UserError
 
 @pytest.fixture(scope="session")
 def drawing_project(tmp_path_factory):
-    """A copy of the project whose newest run holds the small network that comes with the program."""
-    project = Project(tmp_path_factory.mktemp("drawing"))
-    folder = project.folder / "checkpoints" / "run-001"
-    folder.mkdir(parents=True)
-    shutil.copy(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz", folder)
+    """The folder of a copy of the project whose newest run holds the small network that comes with the program."""
+    project = tmp_path_factory.mktemp("drawing")
+    copy_project(project)
+    run = project / "checkpoints" / "run-001"
+    run.mkdir(parents=True)
+    shutil.copy(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz", run)
     return project
 
 
 @contextmanager
 def drawing(project, *arguments, browser="/nowhere/browser %s"):
     """Run python test.py --draw: yields the process and the port that it prints."""
-    project.environment = {"BROWSER": browser}
-    process = project.start("test.py", *(arguments or ["--draw"]))
+    process = start(project, "test.py", *(arguments or ["--draw"]), BROWSER=browser)
     try:
         assert process.stderr.readline() == "reading with epoch 19 of checkpoints/run-001\n"
         line = process.stdout.readline()
@@ -117,7 +117,7 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
     script, seen = tmp_path / "browser.py", tmp_path / "seen"
     script.write_text(f"import pathlib, sys, time\npathlib.Path({str(seen)!r}).write_text(sys.argv[1])\ntime.sleep(3)")
     large = as_png(np.random.default_rng(0).integers(0, 256, (3000, 4000), np.uint8))
-    before = {path for path in drawing_project.folder.rglob("*") if "__pycache__" not in path.parts}
+    before = {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts}
     browser = f"{sys.executable} {script} %s"
     with drawing(drawing_project, "--draw", "checkpoints/run-001", browser=browser) as (process, port):
         assert port in page.PORTS
@@ -132,7 +132,7 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=20) == 130
         assert process.communicate() == ("", "stopped\n")
-    assert {path for path in drawing_project.folder.rglob("*") if "__pycache__" not in path.parts} == before
+    assert {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts} == before
 
 
 def test_if_no_port_is_free_one_line_says_so(monkeypatch):
