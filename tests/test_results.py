@@ -2,6 +2,7 @@
 
 import _thread
 import csv
+import re
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from handwriting.reader import Digit, Line, Reading
 from handwriting.results import find_files, read_images
 from support.errors import UserError
 
+ROOT = Path(__file__).parent.parent
 SURE, UNSURE = np.float32([[0.01] * 3 + [0.91] + [0.01] * 6, [0.48, 0.01, 0.01, 0.01, 0.01, 0.01, 0.41] + [0.01] * 3])
 BOXES = [(20, 10, 100, 60), (20, 70, 100, 120), (1, 100, 40, 138)]
 
@@ -95,12 +97,24 @@ def test_ctrl_c_works_while_a_decoder_is_running(tmp_path, monkeypatch):
     assert not decoded
 
 
-def test_the_picture_has_a_frame_around_every_digit(photos):
+def test_every_digit_has_a_frame_that_is_visible_on_dark_photos(photos):
+    Image.new("L", (140, 140)).save(photos / "0.png")
     assert read_images([photos / "0.png"], None, photos) == 0
     picture = np.asarray(Image.open(photos / "own_digits.png"))
     for colour in (results.SURE_COLOUR, results.UNSURE_COLOUR):
         rows, columns = np.nonzero((picture == colour).all(2))
-        assert np.ptp(rows) > 50 and np.ptp(columns) > 50
+        assert np.ptp(rows) > 50
+        around = [(picture[rows + step, columns + step] == 255).all(1) for step in (-1, 1)]
+        assert np.logical_or(*around).mean() > 0.5
+
+
+def test_the_readmes_python_runs_as_it_stands(photos, monkeypatch, capsys):
+    monkeypatch.chdir(photos)
+    Image.open("0.png").save("photo.jpg")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    [reading] = (block for block in blocks if "import" in block)  # the others are constants of train.py
+    exec(reading, {})
+    assert capsys.readouterr().out.startswith("7 [[7]]\n[(7, 0.")
 
 
 def test_python_code_reads_a_file_an_image_or_an_array_with_boxes_in_its_own_pixels(test_digits, tmp_path):
