@@ -62,6 +62,7 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
     "lines by hand": (PAPER | {"prose": 1}, {}),
     "printed lines": (PAPER | {"printed": 1}, {}),
     "signs": (PAPER | {"signs": 1}, {}),
+    "printed boxes, arrows, dice": (PAPER | {"shapes": 1}, {}),
     "tables": (PAPER | {"tabular": 1}, {}),
 }
 SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of certainty
@@ -69,7 +70,7 @@ SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of certai
 
 def letters():
     """Letters of fonts that pip installs, on which the finder was not trained."""
-    printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*.ttf"))
+    printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*[!y].ttf"))  # …Display has no digits
     hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
     return Letters(printed, sorted(hand), [])
 

@@ -1,6 +1,7 @@
 """How the judge learns: the finder's candidates on made pages, what they are, and the training loop."""
 
 import os
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from handwriting.finder import load_finder, look
 from handwriting.judge import HEIGHT, WIDTH, Judge, patches_of, save_judge
 from handwriting.lines import candidates
 from handwriting.training.learning import DATA_DIR, DECAY
-from handwriting.training.pages import CLEAN, KINDS, make_page
+from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
 from support.mnist import read_mnist
@@ -23,6 +24,7 @@ LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
 MOST = 40  # candidates of a page
 FEW = 8  # candidates: a page of fewer counts for more than its share, one of more for less
 SMALL = 0.4  # share of the pages that are small pictures: each has few candidates
+LYING = 0.12  # share of the pages that lie on a side or upside down
 SIZE, OFF, SEEN = (0.7, 1.45), 0.3, 0.7  # a candidate's size and distance, in the digit's size, and the digit's share
 STEPS, BATCH_SIZE = 10_000, 256  # patches a step
 POOL, REPEATS = 100_000, 3  # patches that are kept to be drawn from; how often each is drawn on average
@@ -49,6 +51,18 @@ def truth(page, found):
     return answers
 
 
+def lying(page, quarters):
+    """A Page turned anticlockwise by 90, 180 or 270 degrees: what is no digit any more has the label 10."""
+    photo, digits = np.rot90(page.photo, quarters), page.digits
+    still = (0, 1, 6, 8, 9) if quarters == 2 else (0,)  # these may still be digits, and count neither way
+    digits = [replace(digit, label=10, clear=digit.clear and digit.label not in still) for digit in digits]
+    for turn in range(quarters):
+        width = page.photo.shape[1 - turn % 2]
+        boxes = [(width - right, top, width - left, bottom) for top, left, bottom, right in (d.box for d in digits)]
+        digits = [replace(digit, box=box) for digit, box in zip(digits, boxes, strict=True)]
+    return Page(np.ascontiguousarray(photo), digits, np.rot90(page.owner, quarters))
+
+
 class Candidates(torch.utils.data.Dataset):
     """The finder's candidates on made pages; page i is always the same. Gives patches, float16, and their truth."""
 
@@ -66,8 +80,10 @@ class Candidates(torch.utils.data.Dataset):
         rng = np.random.default_rng([SEED, number])
         kinds = KINDS if rng.random() < 0.5 else CLEAN
         if rng.random() < SMALL:
-            kinds = kinds | {"small": 0.8}
+            kinds = kinds | {"small": 0.8, "ones": 0.35}
         page = make_page(rng, self.images, self.labels, SHAPE, kinds, letters=self.letters)
+        if rng.random() < LYING:
+            page = lying(page, rng.integers(1, 4))
         looks = look(self._finder, page.photo, rng.choice(LARGEST))
         found = candidates(page.photo.shape, looks)
         found = found[rng.permutation(len(found))[:MOST]]
