@@ -16,12 +16,11 @@ from scipy import ndimage
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import DOUBTFUL, candidates, find_digits
+from handwriting.lines import CERTAIN, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
 TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
-FOUND = 2.1  # factor of the finder's logit: on 150 training pages 1.2 fits all answers best, 3.0 those that are digits
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
@@ -29,7 +28,6 @@ TURNED_SURER = 1.1  # times the sum of squared certainties that a page needs to 
 TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.85
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
-DRAWN_DOUBTFUL = 0.25  # lower confidence threshold in a drawing, where only digits are expected
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
@@ -141,7 +139,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes, doubtful=DRAWN_DOUBTFUL), logits_of))
+    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes), logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
     return reading
@@ -169,7 +167,8 @@ def _lone_strokes(picture):
 def _best_angle(picture, reading, logits_of):
     """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
 
-    To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read.
+    To save time, only a crop around the middle digit is tried, without the judge, and scaled down until its digits can
+    just be read.
     """
     boxes = np.array([digit.box for digit in reading.digits])
     size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
@@ -185,7 +184,7 @@ def _best_angle(picture, reading, logits_of):
 
     @functools.cache
     def score(angle):
-        return _score(_read_upright(turned(part, angle), logits_of, largest=1.0))
+        return _score(_read_upright(turned(part, angle), logits_of, largest=1.0, is_judged=False))
 
     best = max(ANGLES, key=score)
     return max((best, *(best + more for more in FINER)), key=score) % 360
@@ -211,17 +210,19 @@ def _turned_back(box, shape, angle):
     return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
 
 
-def _read_upright(picture, logits_of, largest=3.0):
-    return Reading(_answered(_found(picture, largest), logits_of))
+def _read_upright(picture, logits_of, largest=3.0, is_judged=True):
+    return Reading(_answered(_found(picture, largest, is_judged=is_judged), logits_of))
 
 
-def _found(picture, *sizes, strokes=(), doubtful=DOUBTFUL):
+def _found(picture, *sizes, strokes=(), is_judged=True):
     """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest` and `large`."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
-    found.sure = judged(judge, looks, found)
-    return find_digits(picture, looks, found, strokes, doubtful)
+    sure = judged(judge, looks, found) if is_judged else found.sure
+    if (sure > CERTAIN).any():  # otherwise the finder decides: most pictures have a digit
+        found.sure = sure
+    return find_digits(picture, looks, found, strokes)
 
 
 def _answered(found, logits_of):
@@ -231,12 +232,7 @@ def _answered(found, logits_of):
         return []
     digits = torch.from_numpy(np.stack(forms)).unsqueeze(1)
     probabilities = iter((logits_of(digits).float() / TEMPERATURE).softmax(1).cpu().numpy())
-    return [Line([Digit(box, form, _chance(sure) * next(probabilities)) for box, form, sure in line]) for line in found]
-
-
-def _chance(sure):
-    """The finder's confidence, calibrated: the chance that this is a digit."""
-    return 1 / (1 + (1 / sure - 1) ** FOUND)
+    return [Line([Digit(box, form, sure * next(probabilities)) for box, form, sure in line]) for line in found]
 
 
 def _score(reading):
