@@ -20,7 +20,7 @@ WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: the unit of the votes
 PAD = 16  # pixels: padding around a picture, a copy of its outermost pixels
-CERTAIN = 0.55  # confidence threshold: above it, a detection is accepted wherever it is
+CERTAIN = 0.55  # confidence threshold of the detections by which larger scales are skipped
 LARGE, SURE = 28, 0.65  # pixels, confidence: if 3 of 4 digits are larger and half are surer, larger scales are skipped
 
 
