@@ -69,7 +69,7 @@ SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of certai
 
 
 def letters():
-    """Letters of fonts that pip installs, on which the finder was not trained."""
+    """Letters of fonts that pip installs; of these, the finder and the judge learnt from Amatic SC alone."""
     printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*[!y].ttf"))  # …Display has no digits
     hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
     return Letters(printed, sorted(hand), [])

@@ -20,7 +20,7 @@ WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
 UNIT = 16  # pixels: the unit of the votes
 PAD = 16  # pixels: padding around a picture, a copy of its outermost pixels
-CERTAIN = 0.55  # confidence threshold of the detections by which larger scales are skipped
+DETECTED = 0.55  # confidence threshold of the detections by which larger scales are skipped
 LARGE, SURE = 28, 0.65  # pixels, confidence: if 3 of 4 digits are larger and half are surer, larger scales are skipped
 
 
@@ -38,16 +38,16 @@ class Finder(nn.Module):
         a, b, c, d = WIDTHS
         self.down = nn.ModuleList(
             [
-                nn.Sequential(_layer(3, a, 5, stride=2), _layer(a, a)),
-                nn.Sequential(_layer(a, b, stride=2), _layer(b, b)),
-                nn.Sequential(_layer(b, c, stride=2), _layer(c, c)),
-                nn.Sequential(_layer(c, d, stride=2), _layer(d, d, dilation=2), _layer(d, d, dilation=4), _layer(d, d)),
+                nn.Sequential(layer(3, a, 5, stride=2), layer(a, a)),
+                nn.Sequential(layer(a, b, stride=2), layer(b, b)),
+                nn.Sequential(layer(b, c, stride=2), layer(c, c)),
+                nn.Sequential(layer(c, d, stride=2), layer(d, d, dilation=2), layer(d, d, dilation=4), layer(d, d)),
             ]
         )
-        self.near, self.around = _Context(c, 96), nn.Sequential(*(_Context(d, 144, reach) for reach in (1, 2, 4)))
+        self.near, self.around = Context(c, 96), nn.Sequential(*(Context(d, 144, reach) for reach in (1, 2, 4)))
         self.side = nn.ModuleList([nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)])
-        self.up = nn.ModuleList([_layer(c, c), _layer(b, b), _layer(a, a)])
-        self.head = nn.Sequential(_layer(a, a), nn.Conv2d(a, 6, 1))
+        self.up = nn.ModuleList([layer(c, c), layer(b, b), layer(a, a)])
+        self.head = nn.Sequential(layer(a, a), nn.Conv2d(a, 6, 1))
         self.label = nn.Conv2d(b, 10, 1)
 
     def forward(self, x):
@@ -64,42 +64,47 @@ class Finder(nn.Module):
         return self.head(x), self.label(steps[1])
 
 
-class _Context(nn.Module):
+class Context(nn.Module):
     """A residual block that adds context to each pixel: its surroundings tell whether it belongs to text or a digit."""
 
     def __init__(self, width, hidden, reach=1):
         super().__init__()
         last = nn.Sequential(nn.Conv2d(hidden, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         nn.init.zeros_(last[1].weight)  # the block starts as the identity
-        self.layers = nn.Sequential(_layer(width, hidden, dilation=reach), last)
+        self.layers = nn.Sequential(layer(width, hidden, dilation=reach), last)
 
     def forward(self, x):
         return F.relu(x + self.layers(x))
 
 
-def _layer(inputs, outputs, kernel=3, stride=1, dilation=1):
+def layer(inputs, outputs, kernel=3, stride=1, dilation=1):
+    """A convolution, BatchNorm and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def save_weights(finder):
-    """Write finder.npz, in half precision and without BatchNorm's counters, which only training needs."""
-    state = {name: t.half() for name, t in finder.state_dict().items() if not name.endswith("num_batches_tracked")}
-    weights.save_weights(WEIGHTS, state)
+def save_network(network, path):
+    """Write an .npz file, in half precision and without BatchNorm's counters, which only training needs."""
+    state = {name: t.half() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights.save_weights(path, state)
+
+
+def load_network(network, path):
+    """Load what save_network wrote, on the CPU, for inference: BatchNorm is folded into the convolutions.
+
+    Returns the network. Raises UserError if the file is missing or damaged.
+    """
+    network.load_state_dict(weights.load_weights(path))
+    network.eval()
+    for part in network.modules():
+        if isinstance(part, nn.Sequential) and isinstance(part[1], nn.BatchNorm2d):
+            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+    return network.to(memory_format=torch.channels_last)
 
 
 def load_finder():
-    """Load the trained Finder from finder.npz, on the CPU, for inference: BatchNorm is folded into the convolutions.
-
-    Raises UserError if finder.npz is missing or damaged.
-    """
-    finder = Finder()
-    finder.load_state_dict(weights.load_weights(WEIGHTS))
-    finder.eval()
-    for layer in finder.modules():
-        if isinstance(layer, nn.Sequential) and isinstance(layer[1], nn.BatchNorm2d):
-            layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
-    return finder.to(memory_format=torch.channels_last)
+    """The trained Finder, as load_network gives it."""
+    return load_network(Finder(), WEIGHTS)
 
 
 @dataclass
@@ -137,7 +142,7 @@ def look(finder, picture, largest=3.0, large=LARGE):
         maps = finder(x)[0][0]
         maps[:2] = maps[:2].sigmoid()
         looks.append(Look(scale, maps.numpy(), x[0]))
-        centres = (maps[0] > CERTAIN) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
+        centres = (maps[0] > DETECTED) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])
         if centres.any():
             sure, sizes = maps[0][centres], maps[2:4].amax(0)[centres].exp()
             if sizes.quantile(0.25) > large and sure.median() > SURE:  # scaled down, a group may look like one digit

@@ -12,14 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from handwriting.finder import PAD
-from support import weights
+from handwriting.finder import PAD, Context, layer, load_network
 
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
 VIEWS = 0.82, 1, 1.22  # of the candidate's size: the judge sees it at each, and the mean of its logits counts
-SHARE = 0.5  # of the judge's logit in the confidence; the rest is the finder's
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
 
@@ -34,27 +32,12 @@ class Judge(nn.Module):
         super().__init__()
         a, b, c = WIDTHS
         self.layers = nn.Sequential(
-            _layer(3, a, 5, 2), _layer(a, b, 3, 2), _Residual(b), _layer(b, c, 3, 2), _Residual(c), _Residual(c)
+            layer(3, a, 5, 2), layer(a, b, 3, 2), Context(b, b), layer(b, c, 3, 2), Context(c, c), Context(c, c)
         )
         self.last = nn.Linear(c * HEIGHT * WIDTH // 64, 11)
 
     def forward(self, x):
         return self.last(self.layers(x).flatten(1))
-
-
-class _Residual(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.layers = nn.Sequential(_layer(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False))
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, x):
-        return F.relu(x + self.norm(self.layers(x)))
-
-
-def _layer(inputs, outputs, kernel=3, stride=1):
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def patches_of(look, row, column, size):
@@ -74,20 +57,9 @@ def patches_of(look, row, column, size):
     return (colours - mean) / (spread + 0.02)
 
 
-def save_judge(judge):
-    """Write judge.npz, in half precision and without BatchNorm's counters, which only training needs."""
-    state = {name: t.half() for name, t in judge.state_dict().items() if not name.endswith("num_batches_tracked")}
-    weights.save_weights(WEIGHTS, state)
-
-
 def load_judge():
-    """Load the trained Judge from judge.npz, on the CPU, for inference.
-
-    Raises UserError if judge.npz is missing or damaged.
-    """
-    judge = Judge()
-    judge.load_state_dict(weights.load_weights(WEIGHTS))
-    return judge.eval().to(memory_format=torch.channels_last)
+    """The trained Judge, as finder.load_network gives it."""
+    return load_network(Judge(), WEIGHTS)
 
 
 @torch.inference_mode()
@@ -106,5 +78,5 @@ def judged(judge, looks, found):
                 patches = patches_of(looks[number], found.row[own], found.column[own], view * found.size[own])
                 answers = judge(patches.contiguous(memory_format=torch.channels_last))
                 is_digit += (answers[:, :10].logsumexp(1) - answers[:, 10]) / len(VIEWS)
-            logits[own] += SHARE * (is_digit - logits[own])
+            logits[own] = (logits[own] + is_digit) / 2
     return logits.sigmoid().numpy()

@@ -120,7 +120,8 @@ def test_the_judges_training_lowers_its_loss(monkeypatch, tmp_path):
         monkeypatch.setattr(judging, name, value)
     monkeypatch.setattr(judging, "training_letters", letters)
     monkeypatch.setattr(judging.F, "cross_entropy", noted)
-    monkeypatch.setattr(judge, "WEIGHTS", tmp_path / "judge.npz")
+    for module in (judge, judging):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path / "judge.npz")
     judging.learn()
     assert sum(losses[-10:]) < sum(losses[:10])
     assert judge.load_judge()

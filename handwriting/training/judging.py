@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from handwriting.finder import load_finder, look
-from handwriting.judge import HEIGHT, WIDTH, Judge, patches_of, save_judge
+from handwriting.finder import load_finder, look, save_network
+from handwriting.judge import HEIGHT, WEIGHTS, WIDTH, Judge, patches_of
 from handwriting.lines import candidates
 from handwriting.training.learning import DATA_DIR, DECAY
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
@@ -138,4 +138,4 @@ def learn():
         average.update_parameters(judge)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-    save_judge(average.module)
+    save_network(average.module, WEIGHTS)

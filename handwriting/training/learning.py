@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from handwriting.finder import UNIT, WEIGHTS, Finder, save_weights
+from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
@@ -165,5 +165,5 @@ def learn():
         if step % STEPS_A_SAVE == 0:
             with atomic_write(state_file) as file:
                 torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, file)
-    save_weights(average.module)
+    save_network(average.module, WEIGHTS)
     state_file.unlink(missing_ok=True)
