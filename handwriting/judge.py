@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, logit
 from torch import nn
 
 from handwriting.finder import PAD, Context, layer, load_network
@@ -17,7 +18,8 @@ from handwriting.finder import PAD, Context, layer, load_network
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
-VIEWS = 0.82, 1, 1.22  # of the candidate's size: the judge sees it at each, and the mean of its logits counts
+DOUBT = -0.3, 1.5  # the logit of lines.py's thresholds, and how near to it a candidate is in doubt
+SIZES = 0.82, 1.22  # times the finder's: a candidate in doubt is judged at these sizes too, and the mean counts
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
 
@@ -66,17 +68,24 @@ def load_judge():
 def judged(judge, looks, found):
     """The confidence, from 0 to 1, that each candidate is a digit: float64 [N].
 
-    It comes from the mean of the finder's logit and the judge's, which itself is a mean over VIEWS. looks: what
-    finder.look returned; found: the candidates, as lines.Found.
+    It comes from the mean of the finder's logit and the judge's; in doubt, the judge's is a mean over several sizes.
+    looks: what finder.look returned; found: the candidates, as lines.Found.
     """
-    logits = torch.logit(torch.from_numpy(found.sure).double(), EPSILON)
+    finders = logit(np.clip(found.sure, EPSILON, 1 - EPSILON))
+    own = _logits(judge, looks, found)
+    doubtful = np.flatnonzero(np.abs((finders + own) / 2 - DOUBT[0]) < DOUBT[1])
+    others = [_logits(judge, looks, found[doubtful], size) for size in SIZES]
+    own[doubtful] = np.mean([own[doubtful], *others], axis=0)
+    return expit((finders + own) / 2)
+
+
+def _logits(judge, looks, found, size=1.0):
+    """The judge's logit that each candidate is a digit, float64 [N], if it had `size` times its size."""
+    logits = np.zeros(len(found))
     for number in np.unique(found.look):
         indices = np.flatnonzero(found.look == number)
         for own in np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE)):
-            is_digit = 0
-            for view in VIEWS:
-                patches = patches_of(looks[number], found.row[own], found.column[own], view * found.size[own])
-                answers = judge(patches.contiguous(memory_format=torch.channels_last))
-                is_digit += (answers[:, :10].logsumexp(1) - answers[:, 10]) / len(VIEWS)
-            logits[own] = (logits[own] + is_digit) / 2
-    return logits.sigmoid().numpy()
+            patches = patches_of(looks[number], found.row[own], found.column[own], size * found.size[own])
+            answers = judge(patches.contiguous(memory_format=torch.channels_last))
+            logits[own] = answers[:, :10].logsumexp(1) - answers[:, 10]
+    return logits

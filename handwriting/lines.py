@@ -10,8 +10,8 @@ from handwriting.finder import PAD
 from handwriting.forms import form_of
 
 CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
-CERTAIN = 0.4  # confidence threshold: above it, a digit is accepted wherever it is
-DOUBTFUL = 0.25  # lower confidence threshold: for a digit next to a certain one, or if none is certain
+CERTAIN = 0.5  # confidence threshold: above it, a digit is accepted wherever it is
+DOUBTFUL = 0.35  # lower confidence threshold: for a digit next to a certain one, or if none is certain
 OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
 MOST = 1000  # maximum number of digits in a picture
@@ -69,17 +69,17 @@ def candidates(shape, looks):
     return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
 
 
-def find_digits(picture, looks, found, strokes=()):
+def find_digits(picture, looks, found, strokes, doubtful):
     """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure), left to right.
 
     picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
-    (box, form) pairs that count as digits even where the finder saw none. A box is (top, left, bottom, right) of the
-    digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black, and sure the confidence, from 0 to
-    1. If there are no digits, the list is empty.
+    (box, form) pairs that count as digits even where the finder saw none; doubtful: the lower threshold. A box is
+    (top, left, bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black, and
+    sure the confidence, from 0 to 1. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
     found = found[np.argsort(-found.sure, kind="stable")]
-    found = found[found.sure > DOUBTFUL]
+    found = found[found.sure > doubtful]
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from scipy import ndimage
 
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import CERTAIN, candidates, find_digits
+from handwriting.lines import CERTAIN, DOUBTFUL, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -29,6 +30,7 @@ TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at oth
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
+ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
 
@@ -139,7 +141,7 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes), logits_of))
+    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes, is_drawing=True), logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
     return reading
@@ -214,15 +216,21 @@ def _read_upright(picture, logits_of, largest=3.0, is_judged=True):
     return Reading(_answered(_found(picture, largest, is_judged=is_judged), logits_of))
 
 
-def _found(picture, *sizes, strokes=(), is_judged=True):
+def _found(picture, *sizes, strokes=(), is_judged=True, is_drawing=False):
     """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest` and `large`."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
     sure = judged(judge, looks, found) if is_judged else found.sure
-    if (sure > CERTAIN).any():  # otherwise the finder decides: most pictures have a digit
+    is_lone = not (sure > CERTAIN).any()  # then the finder alone decides: most pictures have a digit
+    if not is_lone:
         found.sure = sure
-    return find_digits(picture, looks, found, strokes)
+    for seen in looks:
+        if is_drawing:  # where its ink is, is known
+            seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]
+        elif is_lone:
+            seen.maps[1] /= seen.maps[1].max()
+    return find_digits(picture, looks, found, strokes, ALONE if is_lone else DOUBTFUL)
 
 
 def _answered(found, logits_of):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.handwriting import letters, pages_of
+from benchmarks.handwriting import letters
 from handwriting import finder, judge
 from handwriting.lines import Found
 from handwriting.training import judging, learning
@@ -37,14 +37,6 @@ def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(test_digits
         assert least <= finder.look(model, page.photo)[-1].scale <= most
 
 
-def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_size(test_digits):
-    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
-    model = finder.load_finder()
-    for row in ("ruled paper", "pencil"):
-        for photo, _ in pages_of(row, *digits):
-            assert finder.look(model, photo)[-1].scale == 1
-
-
 def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
     digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
@@ -67,7 +59,7 @@ def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_
 
 
 def test_training_lowers_the_loss_and_when_resumed_ends_with_the_same_weights(monkeypatch, tmp_path):
-    for name, value in {"STEPS": 24, "STEPS_A_SAVE": 4, "BATCH_SIZE": 2}.items():
+    for name, value in {"STEPS": 16, "STEPS_A_SAVE": 4, "BATCH_SIZE": 2}.items():
         monkeypatch.setattr(learning, name, value)
     monkeypatch.setattr(learning, "training_letters", letters)
     losses, loss_function = [], learning.loss_function
@@ -88,12 +80,12 @@ def test_training_lowers_the_loss_and_when_resumed_ends_with_the_same_weights(mo
         learning.learn()
 
     learn("whole", noted)
-    assert sum(losses[-8:]) < sum(losses[:8])
+    assert sum(losses[-5:]) < sum(losses[:5])
     losses.clear()
     with pytest.raises(KeyboardInterrupt):
         learn("parts", stopped)
     learn("parts", noted)
-    assert len(losses) == 6 + 20  # it resumed from step 4
+    assert len(losses) == 6 + 12  # it resumed from step 4
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "parts.npz").read_bytes()
     assert not list(tmp_path.glob("*.pt"))
 

@@ -72,10 +72,3 @@ def test_a_written_digit_has_its_height_and_its_pens_width(digits, height, pen):
     assert all(glyph.min() >= 0 and glyph.max() <= 1 for glyph in glyphs)
     if pen == ("line", 0.5):
         assert 0.3 < np.median([glyph.max() for glyph in glyphs]) <= 0.5  # a line of half a pixel is half as dark
-
-
-def test_gaps_take_ink_away_but_never_all(digits):
-    rng = np.random.default_rng(0)
-    for number in range(200):
-        glyph = written(rng, digits[0][number], 20, ("line", 1.5), breaks=1)
-        assert glyph.max() > 0.1

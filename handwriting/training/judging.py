@@ -21,7 +21,7 @@ from support.mnist import read_mnist
 
 SHAPE = 256, 384  # pixels: height and width of the pages
 LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
-MOST = 40  # candidates of a page
+MOST = 60  # candidates of a page
 FEW = 8  # candidates: a page of fewer counts for more than its share, one of more for less
 SMALL = 0.4  # share of the pages that are small pictures: each has few candidates
 LYING = 0.12  # share of the pages that lie on a side or upside down

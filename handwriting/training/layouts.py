@@ -187,7 +187,7 @@ def table(writer, sheet):
         lines.append(lines[-1] + (height * rng.uniform(*STRIP) if rng.random() < strips else pitch))
     _draw_borders(rng, sheet, columns, lines, height)
     _shade(rng, sheet, columns, lines)
-    headings, row_labels, numbered = rng.random(3) < (0.6, 0.7, 0.6)
+    headings, row_labels, numbered = rng.random(3) < (0.6, 0.75, 0.75)
     chances = np.array(list(WRITTEN_IN_CELLS.values())) * rng.uniform(0.1, 2, len(WRITTEN_IN_CELLS))
     number = 0
     for row, top in enumerate(lines[:-1]):

@@ -95,7 +95,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else TINY if has["tiny"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
     if has["fonts"]:
-        has |= {"printed": False, "tabular": False}  # among print, printed digits are none to be read
+        has |= {"printed": False, "tabular": False, "boxes": False}  # printed digits in forms are not to be read
         images, labels = layouts.typed_digits(rng, letters)
     writer = layouts.Writer(rng, images, labels, has, height, pen)
     sheet = layouts.Sheet.blank(shape, letters)

@@ -14,8 +14,10 @@ from support.errors import UserError
 HERE = Path(__file__).parent
 FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
 PRINTED = set(
-    "arimo cousine courier-prime eb-garamond inconsolata lora merriweather montserrat noto-sans open-sans oswald "
-    "pt-serif roboto tinos".split()
+    "archivo-narrow arimo barlow-condensed bebas-neue bitter courier-prime cousine crimson-text eb-garamond fira-sans "
+    "ibm-plex-mono inconsolata josefin-sans libre-baskerville lora merriweather montserrat noto-sans open-sans "
+    "oswald playfair-display pt-serif roboto roboto-slab share-tech-mono source-sans-3 special-elite tinos ubuntu "
+    "zilla-slab".split()
 )  # the other fonts of package.json are handwritten
 DIGIT = 20  # pixels: height of MNIST's digits, beside which signs are drawn before a pen writes them
 FORM = 22  # pixels: capital height at which a handwritten word is set before a pen writes it
@@ -217,8 +219,9 @@ def drawn_sign(rng, sign, height, pen):
         line((-1.3, -1.3), (1.3, 1.3))
         line((1.3, -1.3), (-1.3, 1.3))
     elif sign == "arrow":
-        line((-2, 0), (2, 0))
-        line((1.3, -0.6), (2, 0), (1.3, 0.6))
+        long, head = rng.uniform(1, 2.2), rng.uniform(0.4, 1)
+        line((-long, 0), (long, 0))
+        line((long - head, -head), (long, 0), (long - head, head))
     elif sign == "tally":
         for x in np.arange(4) - 1.5:
             line((x * 0.8, -1.5), (x * 0.8, 1.5))
