@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
@@ -29,6 +30,7 @@ TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn a page
 TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.89
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
+SURER = 1  # in logits: digits are expected in a drawing; of 480 drawn digits it says 98.4 % sure, and 98.3 % are right
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
@@ -141,7 +143,9 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     strokes = _lone_strokes(part)
-    reading = Reading(_answered(_found(part, *DRAWN, strokes=strokes, is_drawing=True), logits_of))
+    found = _found(part, *DRAWN, strokes=strokes, is_drawing=True)
+    found = [[(box, form, expit(logit(sure) + SURER)) for box, form, sure in line] for line in found]
+    reading = Reading(_answered(found, logits_of))
     for digit in reading.digits:
         digit.box = tuple(np.add(digit.box, (top, left, top, left)))
     return reading
