@@ -26,7 +26,7 @@ TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log l
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
-TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn a page; 19 made pages had 1.10 to 1.73
+TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn its crop and the page; 19 had 1.10 to 1.73
 TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.89
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
@@ -193,6 +193,8 @@ def _best_angle(picture, reading, logits_of):
         return _score(_read_upright(turned(part, angle), logits_of, largest=1.0, is_judged=False))
 
     best = max(ANGLES, key=score)
+    if score(best) < TURNED_SURER * score(0):
+        return 0
     return max((best, *(best + more for more in FINER)), key=score) % 360
 
 
