@@ -1,9 +1,9 @@
-"""How well handwriting is read: python benchmarks/handwriting.py [FOLDER] [RUN]
+"""How well handwriting is read: python benchmarks/handwriting.py [FOLDER]
 
 Without FOLDER it makes pages from MNIST's test digits, on which neither the finder nor myCNN was trained, with one
 difficulty each; the seeds are fixed. FOLDER has labelled pictures: images/, and labels.csv with the columns file,
-digits (lines separated by "/"), kind and writer; writers with odd and with even numbers are also scored apart. They are
-read with the last epoch of RUN, or of checkpoints/small. Prints Markdown tables: how much is read, and how confidently.
+digits (lines separated by "/"), kind and writer; writers with odd and with even numbers are also scored apart. The
+network in checkpoints/small reads them. Prints Markdown tables: how much is read, and how confidently.
 """
 
 import csv
@@ -184,10 +184,8 @@ def pictures_in(folder):
 def main():
     """Print the tables."""
     devices.tune_cpu()
-    paths = [Path(argument) for argument in sys.argv[1:]]
-    folder = next((path for path in paths if (path / "labels.csv").is_file()), None)
-    run = next((path for path in paths if path != folder), train.CHECKPOINTS_DIR / "small")
-    model = load_parameters(list(epoch_files(run).values())[-1])
+    folder = Path(sys.argv[1]) if sys.argv[1:] else None
+    model = load_parameters(list(epoch_files(train.CHECKPOINTS_DIR / "small").values())[-1])
     if folder:
         pictures = pictures_in(folder)
     else:
@@ -196,7 +194,7 @@ def main():
             ((row, "all"), picture, written) for row in ROWS for picture, written in pages_of(row, images[:, 0], labels)
         )
     scores = measure(pictures, lambda digits: predict(model, digits))
-    print(f"read by {run} on {devices.device_name(devices.CPU)}\n")
+    print(f"read on {devices.device_name(devices.CPU)}\n")
     print("| pictures | digits | right, % | recall, % | precision, % | wholly right | ms |\n" + "| --- " * 7 + "|")
     for name, score in scores.items():
         print(f"| {name} | {score} |", flush=True)

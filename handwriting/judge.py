@@ -14,11 +14,12 @@ from scipy.special import expit, logit
 from torch import nn
 
 from handwriting.finder import PAD, Context, layer, load_network
+from handwriting.lines import CERTAIN, DOUBTFUL
 
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
-DOUBT = -0.3, 1.5  # the logit of lines.py's thresholds, and how near to it a candidate is in doubt
+DOUBT = 1.5  # logits: a candidate as near as this to the middle of the two thresholds is in doubt
 SIZES = 0.82, 1.22  # times the finder's: a candidate in doubt is judged at these sizes too, and the mean counts
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
@@ -73,7 +74,7 @@ def judged(judge, looks, found):
     """
     finders = logit(np.clip(found.sure, EPSILON, 1 - EPSILON))
     own = _logits(judge, looks, found)
-    doubtful = np.flatnonzero(np.abs((finders + own) / 2 - DOUBT[0]) < DOUBT[1])
+    doubtful = np.flatnonzero(np.abs((finders + own) / 2 - logit([DOUBTFUL, CERTAIN]).mean()) < DOUBT)
     others = [_logits(judge, looks, found[doubtful], size) for size in SIZES]
     own[doubtful] = np.mean([own[doubtful], *others], axis=0)
     return expit((finders + own) / 2)

@@ -142,8 +142,7 @@ def read_drawing(picture, logits_of):
     left, top = (max(0, side - DRAWN_MARGIN) for side in ink[:2])
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
-    strokes = _lone_strokes(part)
-    found = _found(part, *DRAWN, strokes=strokes, is_drawing=True)
+    found = _found(part, *DRAWN, is_drawing=True)
     found = [[(box, form, expit(logit(sure) + SURER)) for box, form, sure in line] for line in found]
     reading = Reading(_answered(found, logits_of))
     for digit in reading.digits:
@@ -222,7 +221,7 @@ def _read_upright(picture, logits_of, largest=3.0, is_judged=True):
     return Reading(_answered(_found(picture, largest, is_judged=is_judged), logits_of))
 
 
-def _found(picture, *sizes, strokes=(), is_judged=True, is_drawing=False):
+def _found(picture, *sizes, is_judged=True, is_drawing=False):
     """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest` and `large`."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
@@ -236,6 +235,7 @@ def _found(picture, *sizes, strokes=(), is_judged=True, is_drawing=False):
             seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]
         elif is_lone:
             seen.maps[1] /= seen.maps[1].max()
+    strokes = _lone_strokes(picture) if is_drawing else ()
     return find_digits(picture, looks, found, strokes, ALONE if is_lone else DOUBTFUL)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.handwriting import letters
+from benchmarks.handwriting import letters, pages_of
 from handwriting import finder, judge
 from handwriting.lines import Found
 from handwriting.training import judging, learning
@@ -35,6 +35,14 @@ def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(test_digits
     for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
         page = make_page(np.random.default_rng(2), *digits, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
         assert least <= finder.look(model, page.photo)[-1].scale <= most
+
+
+def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_size(test_digits):
+    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+    model = finder.load_finder()
+    for row in ("ruled paper", "pencil"):
+        for photo, _ in pages_of(row, *digits):
+            assert finder.look(model, photo)[-1].scale == 1
 
 
 def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(training_digits):

@@ -120,7 +120,7 @@ def test_paper_without_ink_has_no_digits(logits_of):
 
 def test_a_scribble_is_not_read_as_a_digit_with_certainty(logits_of):
     sure = 0
-    for seed in range(5):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         picture = np.full((300, 400, 3), 235, np.uint8)
         points = np.cumsum(rng.normal(0, 25, (40, 2)), 0) + (200, 150)
@@ -200,7 +200,7 @@ def test_a_gap_wider_than_a_digit_separates_two_numbers():
 def test_certainty_is_the_chance_that_it_is_a_digit_and_this_one(digits, logits_of):
     kinds = {"coloured": 0.5, "noise": 0.5, "printed": 0.4, "beside": 0.4, "signs": 0.3}
     said, true = [], []
-    for seed in range(5):
+    for seed in range(8):
         page = make_page(np.random.default_rng(seed), *digits, (300, 400), kinds, letters=letters())
         places = [((d.box[0] + d.box[2]) / 2, (d.box[1] + d.box[3]) / 2, d.label, d.box) for d in page.digits]
         for found in read(page.photo, logits_of).digits:
