@@ -217,10 +217,10 @@ def table(writer, sheet):
                 elif rng.random() < 0.5:
                     text += " " + a_word(rng, digits=True)
                 word = typeset(font, text, label_height)
-                if word and word[0].shape[1] > right - left:
-                    ink = word[0][:, : max(1, int(right - left))]
-                    word = (ink, word[1])
-                _put_word(sheet.printed, word, top + pitch / 2 + 0.5 * label_height, left + 0.15 * height)
+                if word:
+                    ink, below = word[0][:, : max(1, int(right - left))], word[1]
+                    indent = max(0.15 * height, rng.choice([0, 0.5, 0.9]) * (right - left - ink.shape[1]))
+                    _put_word(sheet.printed, (ink, below), top + pitch / 2 + 0.5 * label_height, left + indent)
             elif what == "sign":
                 canvas = sheet.printed if rng.random() < 0.3 else sheet.ink
                 _a_sign(writer, sheet, canvas, top + pitch / 2, (left + right) / 2 - 0.3 * height)
@@ -263,7 +263,8 @@ def words(writer, sheet, digit_ink):
     rng, shape = writer.rng, sheet.ink.shape
     for _ in range(rng.integers(1, max(2, 5 * shape[0] * shape[1] // 256**2))):
         high = writer.height * rng.uniform(0.6, 1.3)
-        word = handwritten(rng, sheet.letters, a_word(rng)[:10], high, writer.width)
+        text = a_word(rng) if rng.random() < 0.7 else a_letter(rng)
+        word = handwritten(rng, sheet.letters, text[:10], high, writer.width)
         _put_word(sheet.ink, word, rng.uniform(0, shape[0] + high), rng.uniform(-high, shape[1]))
     if rng.random() < 0.85:
         sheet.ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
@@ -300,13 +301,20 @@ def prose(rng, sheet, height, digit_ink, width=None):
 
 
 def shapes(rng, sheet, height, digit_ink):
-    """Print boxes, strips of cells, signs and rows of dice where no digits are, as on forms."""
+    """Print boxes, strips of cells, signs, rows of dice and numbers where no digits are, as on forms."""
     shape = sheet.ink.shape
     busy = cv2.dilate(np.uint8(digit_ink > 0.1), np.ones((5, 5)))
     for _ in range(rng.integers(1, 9)):
         high, long = np.exp(rng.uniform(np.log(0.3), np.log((3, 9)))) * height
-        kind = rng.choice(["box", "strip", "sign"], p=(0.4, 0.35, 0.25))
-        if kind == "sign":
+        kind = rng.choice(["box", "strip", "sign", "number"], p=(0.3, 0.25, 0.25, 0.2))
+        if kind == "number":
+            font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
+            text = str(rng.integers(0, 10 ** int(rng.integers(1, 4)))) + str(rng.choice(["", "", ".", ")"]))
+            ink = np.pad(typeset(font, text, max(5, height * rng.uniform(0.4, 1.3)))[0], int(0.6 * height))
+            if rng.random() < 0.2:
+                middle = ink.shape[1] // 2, ink.shape[0] // 2
+                cv2.circle(ink, middle, int(0.45 * min(ink.shape)), 1.0, max(1, round(0.05 * height)), cv2.LINE_AA)
+        elif kind == "sign":
             sign = str(rng.choice(["arrow", "pips", "bullet", "cross", "tick", "-", "=", "/"]))
             one = drawn_sign(rng, sign, max(6, height * rng.uniform(0.6, 1.6)), None)[0]
             ink = np.hstack([np.pad(one, ((0, 0), (0, int(0.2 * height))))] * int(rng.integers(1, 4)))
@@ -338,7 +346,7 @@ def _leader(rng, canvas, y, high):
 
 def typed_digits(rng, letters):
     """The ten digits of a printed or handwritten font, uint8 [10, 28, 28], and their labels."""
-    fonts = letters.printed if rng.random() < 0.4 else letters.hand
+    fonts = letters.printed if rng.random() < 0.25 else letters.hand
     font = fonts[rng.integers(len(fonts))]
     images = np.zeros((10, 28, 28), np.uint8)
     for digit in range(10):

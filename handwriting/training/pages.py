@@ -27,7 +27,7 @@ KINDS = {
     "letters": 0.3,  # words here and there, by hand
     "prose": 0.15,  # lines of words by hand
     "printed": 0.3,  # lines of print
-    "shapes": 0.25,  # printed boxes, strips of empty cells, arrows, dice
+    "shapes": 0.35,  # printed boxes, strips of empty cells, arrows, dice, numbers
     "tabular": 0.25,  # digits in the cells of a table, instead of rows
     "beside": 0.25,  # words in the rows of digits, by the same pen
     "signs": 0.35,  # + - and so on in the rows of digits
@@ -95,7 +95,8 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else TINY if has["tiny"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
     if has["fonts"]:
-        has |= {"printed": False, "tabular": False, "boxes": False}  # printed digits in forms are not to be read
+        # Printed digits in forms are not to be read.
+        has |= dict.fromkeys(("printed", "tabular", "boxes", "shapes"), False)
         images, labels = layouts.typed_digits(rng, letters)
     writer = layouts.Writer(rng, images, labels, has, height, pen)
     sheet = layouts.Sheet.blank(shape, letters)

@@ -1,6 +1,7 @@
 """What stands on pages beside digits: printed and handwritten words, letters that people drew, signs."""
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,6 @@ from support.errors import UserError
 
 HERE = Path(__file__).parent
 FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
-PRINTED = set(
-    "archivo-narrow arimo barlow-condensed bebas-neue bitter courier-prime cousine crimson-text eb-garamond fira-sans "
-    "ibm-plex-mono inconsolata josefin-sans libre-baskerville lora merriweather montserrat noto-sans open-sans "
-    "oswald playfair-display pt-serif roboto roboto-slab share-tech-mono source-sans-3 special-elite tinos ubuntu "
-    "zilla-slab".split()
-)  # the other fonts of package.json are handwritten
 DIGIT = 20  # pixels: height of MNIST's digits, beside which signs are drawn before a pen writes them
 FORM = 22  # pixels: capital height at which a handwritten word is set before a pen writes it
 WORDS = (
@@ -50,8 +45,9 @@ def training_letters():
     """The Letters that the finder learns from. Raises UserError where the fonts or the drawn letters are missing."""
     printed, hand = [], []
     for folder in sorted(FONTS.iterdir()) if FONTS.is_dir() else ():
-        (printed if folder.name in PRINTED else hand).append(folder / "files" / f"{folder.name}-latin-400-normal.woff")
-    if len(printed) < len(PRINTED) or not hand:
+        is_handwriting = json.loads((folder / "metadata.json").read_text())["category"] == "handwriting"
+        (hand if is_handwriting else printed).append(folder / "files" / f"{folder.name}-latin-400-normal.woff")
+    if not printed or not hand:
         raise UserError(f"the fonts for the finder's training are missing: run npm install in {HERE}")
     people = {}
     for path in sorted(DRAWN.glob("**/character*/*.png")):
@@ -87,6 +83,8 @@ def a_word(rng, digits=False):
 def a_letter(rng):
     """A letter that stands alone, such as a grade."""
     letter = str(rng.choice(list(CAPITALS if rng.random() < 0.7 else SMALL)))
+    if rng.random() < 0.1:  # initials
+        letter += "." + str(rng.choice(list(CAPITALS)))
     return letter + (str(rng.choice(["+", "-", ".", ")"])) if rng.random() < 0.2 else "")
 
 
