@@ -16,7 +16,6 @@ from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
-from support.files import atomic_write
 from support.mnist import read_mnist
 from support.weights import load_weights
 
@@ -27,7 +26,6 @@ SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; ot
 STEPS = 4_000
 BATCH_SIZE = 16  # pages
 SIDE = 256  # of a page, in pixels
-STEPS_A_SAVE = 500
 LEARNING_RATE = 0.002  # of AdamW, at its peak
 WARM_UP = 0.05  # of the steps
 DECAY = 0.998  # a step, of the average of the weights: it finds more than the last weights do
@@ -118,7 +116,7 @@ def loss_function(maps, labels, wanted):
 
 
 def learn():
-    """Train the Finder further, from the weights that are there, and write them; an interrupted training is resumed.
+    """Train the Finder, further if it has weights already, and write its weights.
 
     Raises UserError where the fonts or the drawn letters are missing.
     """
@@ -137,18 +135,10 @@ def learn():
     average = AveragedModel(finder, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    parts = {"finder": finder, "average": average, "optimizer": optimizer, "scheduler": scheduler}
-    state_file, step = WEIGHTS.with_suffix(".pt"), 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True, map_location=device)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        step = state["step"]
     pages = Pages(images[:, 0].numpy(), labels.numpy(), letters)
-    numbers = range(step * BATCH_SIZE, STEPS * BATCH_SIZE)
     workers = max(1, os.cpu_count() - 1)
-    loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, sampler=numbers, num_workers=workers, prefetch_factor=8)
-    for photos, wanted in (bar := tqdm(loader, initial=step, total=STEPS, unit=" steps")):
+    loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, num_workers=workers, prefetch_factor=8)
+    for step, (photos, wanted) in enumerate(bar := tqdm(loader, unit=" steps")):
         photos, wanted = photos.to(device), wanted.to(device)
         x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
         with devices.autocast(device, precision):
@@ -159,11 +149,6 @@ def learn():
         optimizer.step()
         scheduler.step()
         average.update_parameters(finder)
-        step += 1
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-        if step % STEPS_A_SAVE == 0:
-            with atomic_write(state_file) as file:
-                torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, file)
     save_network(average.module, WEIGHTS)
-    state_file.unlink(missing_ok=True)
