@@ -121,16 +121,16 @@ class Look:
 
 
 @torch.inference_mode()
-def look(finder, picture, largest=3.0, large=LARGE):
+def look(finder, picture, largest=3.0, smallest=0.0, large=LARGE):
     """Run the finder on a picture, uint8 array [height, width, 3], at scales a factor of √2 apart.
 
-    largest: the largest scale allowed; large: once most digits are larger than this, in pixels, larger scales are
+    largest, smallest: the scales allowed; large: once most digits are larger than this, in pixels, larger scales are
     skipped. Returns a list of Look, the smallest scale first.
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
     scales = [min(largest, 1.0 if longer > 500 else 2.0 if longer > 60 else 3.0)]
-    while round(height * scales[-1]) > 34:  # no digit is taller than the picture
+    while round(height * scales[-1]) > 34 and scales[-1] / 2**0.5 >= smallest:  # no digit is taller than the picture
         scales.append(scales[-1] / 2**0.5)
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
     looks = []

@@ -29,7 +29,7 @@ TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
 TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn its crop and the page; 19 had 1.10 to 1.73
 TURNED_UNSURE = 0.9  # mean certainty: a page read with more is not tried at other angles; upside down some reach 0.89
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
-DRAWN = 0.5, 20  # finder.look's `largest` and `large` for a drawing: the page's pen writes no small digits
+DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a drawing: it has no small digits
 SURER = 1  # in logits: digits are expected in a drawing; of 480 drawn digits it says 98.4 % sure, and 98.3 % are right
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
@@ -177,8 +177,9 @@ def _best_angle(picture, reading, logits_of):
     """
     boxes = np.array([digit.box for digit in reading.digits])
     size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
+    smallest = 1.0  # at this scale alone, the digits of the crop have the right size
     if len(boxes) < TURNED_DIGITS / 2:  # what was found may not be digits at all
-        size = max(picture.shape) * TURNED_SIZE / TURNED_PART
+        size, smallest = max(picture.shape) * TURNED_SIZE / TURNED_PART, 0.0
     factor = min(1, TURNED_SIZE / size)
     side = int(TURNED_PART / factor)
     middles = np.median(boxes[:, :2], axis=0)
@@ -189,7 +190,8 @@ def _best_angle(picture, reading, logits_of):
 
     @functools.cache
     def score(angle):
-        return _score(_read_upright(turned(part, angle), logits_of, largest=1.0, is_judged=False))
+        found = _found(turned(part, angle), 1.0, smallest, is_judged=False)
+        return _score(Reading(_answered(found, logits_of)))
 
     best = max(ANGLES, key=score)
     if score(best) < TURNED_SURER * score(0):
@@ -217,12 +219,12 @@ def _turned_back(box, shape, angle):
     return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
 
 
-def _read_upright(picture, logits_of, largest=3.0, is_judged=True):
-    return Reading(_answered(_found(picture, largest, is_judged=is_judged), logits_of))
+def _read_upright(picture, logits_of):
+    return Reading(_answered(_found(picture), logits_of))
 
 
 def _found(picture, *sizes, is_judged=True, is_drawing=False):
-    """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest` and `large`."""
+    """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest`, `smallest` and `large`."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
