@@ -29,6 +29,12 @@ def test_digits():
     return train.load_mnist(train=False, device=torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def digits(test_digits):
+    """MNIST's test digits as NumPy arrays: uint8 [10000, 28, 28], int64 [10000]."""
+    return test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+
+
 def set_small(patch, checkpoints, digits, epochs):
     """Set train.py to train a small network by the default recipe on 512 of the digits, with runs in `checkpoints`."""
     images, labels = digits

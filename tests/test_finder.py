@@ -10,24 +10,21 @@ from handwriting.training import judging, learning
 from handwriting.training.pages import make_page
 
 
-def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(test_digits):
-    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(digits):
     model = finder.load_finder()
     for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
         page = make_page(np.random.default_rng(2), *digits, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
         assert least <= finder.look(model, page.photo)[-1].scale <= most
 
 
-def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_size(test_digits):
-    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_size(digits):
     model = finder.load_finder()
     for row in ("ruled paper", "pencil"):
         for photo, _ in pages_of(row, *digits):
             assert finder.look(model, photo)[-1].scale == 1
 
 
-def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(training_digits):
-    digits = training_digits[0][:, 0].numpy(), training_digits[1].numpy()
+def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(digits):
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
     centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
     middles = [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
@@ -47,8 +44,7 @@ def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_
     assert np.exp([heights[y, x], widths[y, x]]) == pytest.approx([bottom - top, right - left], rel=1e-3)
 
 
-def test_the_judge_learns_which_candidates_are_digits(test_digits):
-    digits = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+def test_the_judge_learns_which_candidates_are_digits(digits):
     page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
     boxes = np.array([digit.box for digit in page.digits], float)
     elsewhere = boxes + (0, 1000, 0, 1000)

@@ -8,12 +8,6 @@ from handwriting.training import pages
 from handwriting.training.pages import KINDS, make_page
 
 
-@pytest.fixture(scope="module")
-def digits(training_digits):
-    """MNIST's training digits as NumPy arrays: uint8 [60000, 28, 28], int64 [60000]."""
-    return training_digits[0][:, 0].numpy(), training_digits[1].numpy()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_changes_the_page_and_its_list_stays_right(digits, kind):
     changed = 0

@@ -30,12 +30,6 @@ def logits_of():
     return partial(predict, load_parameters(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz"))
 
 
-@pytest.fixture(scope="module")
-def digits(test_digits):
-    """MNIST's test digits as NumPy arrays: uint8 [10000, 28, 28], int64 [10000]."""
-    return test_digits[0][:, 0].numpy(), test_digits[1].numpy()
-
-
 def text(reading):
     return [line.text.replace(" ", "") for line in reading.lines]
 
