@@ -5,14 +5,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from handwriting.finder import PAD
 from handwriting.forms import form_of
 
 CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
-CERTAIN = 0.5  # confidence threshold: above it, a digit is accepted wherever it is
-DOUBTFUL = 0.35  # lower confidence threshold: for a digit next to a certain one, or if none is certain
+CERTAIN = 0.45  # confidence threshold: above it, a digit is accepted wherever it is
+DOUBTFUL = 0.3  # lower confidence threshold: for a digit next to a certain one, or if none is certain
 OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
+AMONG_TEXT, FEW = 1, 3  # logits: times the share of a page's candidates that are rejected, where there are at least 3
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
 MOST = 1000  # maximum number of digits in a picture
 STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits are expected
@@ -67,6 +69,18 @@ def candidates(shape, looks):
         parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
     found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
     return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
+
+
+def among_text(found):
+    """The confidence in each candidate, float [N], where words may stand around the digits. found: the candidates.
+
+    The more of a page's candidates are rejected, the more letters and signs are among those that are not.
+    """
+    found = found[order := np.argsort(-found.sure, kind="stable")]
+    rejected = found.sure[_apart(found)] <= DOUBTFUL
+    if rejected.sum() < FEW:
+        return found.sure[np.argsort(order)]
+    return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())[np.argsort(order)]
 
 
 def find_digits(picture, looks, found, strokes, doubtful):

@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import CERTAIN, DOUBTFUL, candidates, find_digits
+from handwriting.lines import CERTAIN, DOUBTFUL, among_text, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -232,6 +232,8 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
     is_lone = not (sure > CERTAIN).any()  # then the finder alone decides: most pictures have a digit
     if not is_lone:
         found.sure = sure
+        if is_judged and not is_drawing:
+            found.sure = among_text(found)
     for seen in looks:
         if is_drawing:  # where its ink is, is known
             seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handwriting.lines import Found, in_lines
+from handwriting.lines import Found, among_text, in_lines
 
 
 def row_of(rng, gaps, size, top=0.0):
@@ -32,3 +32,10 @@ def test_lines_go_from_top_to_bottom_and_digits_from_left_to_right():
     order = rng.permutation(len(boxes))
     lines = lines_of([boxes[number] for number in order])
     assert [[int(order[number]) for number in line] for line in lines] == np.arange(24).reshape(4, 6).tolist()
+
+
+def test_where_much_is_rejected_the_rest_is_less_sure():
+    boxes = row_of(np.random.default_rng(0), [10] * 8, 40)
+    alone, among = (among_text(Found.at(boxes, sure)) for sure in ([0.9] * 8, [0.2, 0.9] * 4))
+    assert (alone == 0.9).all()
+    assert 0.8 < among[1::2].min() == among[1::2].max() < 0.9

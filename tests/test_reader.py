@@ -96,7 +96,6 @@ def test_a_box_is_the_bounding_box_of_the_digits_ink(digits, logits_of):
     dark = page.photo.min(2) < 200
     for digit in read(page.photo, logits_of).digits:
         top, left, bottom, right = np.rint(digit.box).astype(int)
-        assert dark[top : bottom + 1, left : right + 1].sum() > 0
         assert top >= 0 and left >= 0 and bottom <= 300 and right <= 400
         inner = dark[top : bottom + 1, left : right + 1]
         assert inner[:4].any() and inner[-4:].any() and inner[:, :4].any() and inner[:, -4:].any()

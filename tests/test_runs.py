@@ -159,8 +159,7 @@ def test_a_training_killed_during_any_save_ends_with_the_same_parameters(tmp_pat
     for folder in tmp_path.iterdir():
         assert parameters_of(folder / "run-001") == whole
         assert parameters_of(folder / "run-002") == (whole if folder.name == "two" else {})
-        assert not list(folder.rglob("*.tmp"))
-        assert not list(folder.rglob("training_state.pt"))
+        assert not [*folder.rglob("*.tmp"), *folder.rglob("training_state.pt")]
 
 
 def test_the_newest_run_that_has_an_epoch_is_used_and_a_newer_one_is_named(tmp_path, capsys):
