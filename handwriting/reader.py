@@ -6,7 +6,7 @@ angle is turned here.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a dr
 SURER = 1  # in logits: digits are expected in a drawing; of 480 drawn digits it says 98.4 % sure, and 98.3 % are right
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
+FEW = 24  # candidates, at all scales: 3 pictures of up to two such digits have at most 17; 9 pages of text, at least 28
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
 
@@ -229,11 +230,12 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
     sure = judged(judge, looks, found) if is_judged else found.sure
-    is_lone = not (sure > CERTAIN).any()  # then the finder alone decides: most pictures have a digit
+    if is_judged and not is_drawing:
+        sure = among_text(replace(found, sure=sure))
+    # Then the finder alone decides: most pictures have a digit, and where there is text there are more candidates.
+    is_lone = len(found) <= FEW and not (sure > CERTAIN).any()
     if not is_lone:
         found.sure = sure
-        if is_judged and not is_drawing:
-            found.sure = among_text(found)
     for seen in looks:
         if is_drawing:  # where its ink is, is known
             seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]
