@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import CERTAIN, DOUBTFUL, among_text, candidates, find_digits
+from handwriting.lines import DOUBTFUL, among_text, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -34,6 +34,7 @@ SURER = 1  # in logits: digits are expected in a drawing; of 480 drawn digits it
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
 FEW = 24  # candidates, at all scales: 3 pictures of up to two such digits have at most 17; 9 pages of text, at least 28
+ACCEPTED = 0.6  # confidence: if none of a few candidates has more, the finder alone decides
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
 
@@ -232,8 +233,8 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
     sure = judged(judge, looks, found) if is_judged else found.sure
     if is_judged and not is_drawing:
         sure = among_text(replace(found, sure=sure))
-    # Then the finder alone decides: most pictures have a digit, and where there is text there are more candidates.
-    is_lone = len(found) <= FEW and not (sure > CERTAIN).any()
+    # Most pictures have a digit, and where there is text there are more candidates.
+    is_lone = len(found) <= FEW and not (sure > ACCEPTED).any()
     if not is_lone:
         found.sure = sure
     for seen in looks:
