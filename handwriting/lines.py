@@ -14,7 +14,7 @@ CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
 CERTAIN = 0.45  # confidence threshold: above it, a digit is accepted wherever it is
 DOUBTFUL = 0.3  # lower confidence threshold: for a digit next to a certain one, or if none is certain
 OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
-AMONG_TEXT, FEW = 1, 3  # logits: times the share of a page's candidates that are rejected, where there are at least 3
+AMONG_TEXT, REJECTED = 1, 3  # in logits, times the share of candidates that are rejected, if there are 3 or more
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
 MOST = 1000  # maximum number of digits in a picture
 STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits are expected
@@ -35,8 +35,12 @@ class Found:
         return len(self.sure)
 
     def __getitem__(self, which):
-        """The digits that an index array selects, as Found."""
+        """The digits that an index array or a slice selects, as Found."""
         return Found(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def surest_first(self):
+        """The same, sorted by confidence."""
+        return self[np.argsort(-self.sure, kind="stable")]
 
     @classmethod
     def at(cls, boxes, sure):
@@ -68,7 +72,7 @@ def candidates(shape, looks):
         part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
         parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
     found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
-    return found[np.argsort(-found.sure, kind="stable")[: 4 * MOST]]
+    return found.surest_first()[: 4 * MOST]
 
 
 def among_text(found):
@@ -76,11 +80,11 @@ def among_text(found):
 
     The more of a page's candidates are rejected, the more letters and signs are among those that are not.
     """
-    found = found[order := np.argsort(-found.sure, kind="stable")]
-    rejected = found.sure[_apart(found)] <= DOUBTFUL
-    if rejected.sum() < FEW:
-        return found.sure[np.argsort(order)]
-    return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())[np.argsort(order)]
+    surest_first = found.surest_first()
+    rejected = surest_first.sure[_apart(surest_first)] <= DOUBTFUL
+    if rejected.sum() < REJECTED:
+        return found.sure
+    return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())
 
 
 def find_digits(picture, looks, found, strokes, doubtful):
@@ -92,8 +96,7 @@ def find_digits(picture, looks, found, strokes, doubtful):
     sure the confidence, from 0 to 1. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
-    found = found[np.argsort(-found.sure, kind="stable")]
-    found = found[found.sure > doubtful]
+    found = found[found.sure > doubtful].surest_first()
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:

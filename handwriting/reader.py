@@ -6,7 +6,7 @@ angle is turned here.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -230,13 +230,15 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
-    sure = judged(judge, looks, found) if is_judged else found.sure
+    finders = found.sure
+    if is_judged:
+        found.sure = judged(judge, looks, found)
     if is_judged and not is_drawing:
-        sure = among_text(replace(found, sure=sure))
+        found.sure = among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.
-    is_lone = len(found) <= FEW and not (sure > ACCEPTED).any()
-    if not is_lone:
-        found.sure = sure
+    is_lone = len(found) <= FEW and not (found.sure > ACCEPTED).any()
+    if is_lone:
+        found.sure = finders
     for seen in looks:
         if is_drawing:  # where its ink is, is known
             seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]
