@@ -1,4 +1,4 @@
-"""The judge: a second, small network that looks again at each candidate of the finder. Is it a digit?
+"""The judge: a second, small network that looks again at each candidate of the finder. Is it a digit, and which?
 
 The finder overlooks few digits, and takes some letters and signs for digits. The judge sees each candidate at the same
 size, with what stands around it, as in Girshick et al., "Rich feature hierarchies", 2014. It is not told what the
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import expit, logit
+from scipy.special import expit, log_softmax, logit, logsumexp
 from torch import nn
 
 from handwriting.finder import PAD, Context, layer, load_network
@@ -19,7 +19,7 @@ from handwriting.lines import CERTAIN, DOUBTFUL
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
-DOUBT = 1.5  # logits: a candidate as near as this to the middle of the two thresholds is in doubt
+DOUBT = 1.2  # logits: a candidate as near as this to the middle of the two thresholds is in doubt
 SIZES = 0.82, 1.22  # times the finder's: a candidate in doubt is judged at these sizes too, and the mean counts
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
@@ -67,26 +67,30 @@ def load_judge():
 
 @torch.inference_mode()
 def judged(judge, looks, found):
-    """The confidence, from 0 to 1, that each candidate is a digit: float64 [N].
+    """The confidence, from 0 to 1, that each candidate is a digit, float64 [N], and its labels, as in lines.Found.
 
-    It comes from the mean of the finder's logit and the judge's; in doubt, the judge's is a mean over several sizes.
-    looks: what finder.look returned; found: the candidates, as lines.Found.
+    The confidence comes from the mean of the finder's logit and the judge's; in doubt, what the judge says is a mean
+    over several sizes. looks: what finder.look returned; found: the candidates, as lines.Found.
     """
     finders = logit(np.clip(found.sure, EPSILON, 1 - EPSILON))
-    own = _logits(judge, looks, found)
-    doubtful = np.flatnonzero(np.abs((finders + own) / 2 - logit([DOUBTFUL, CERTAIN]).mean()) < DOUBT)
-    others = [_logits(judge, looks, found[doubtful], size) for size in SIZES]
+    own = _answers(judge, looks, found)
+    doubtful = np.flatnonzero(np.abs((finders + _odds(own)) / 2 - logit([DOUBTFUL, CERTAIN]).mean()) < DOUBT)
+    others = [_answers(judge, looks, found[doubtful], size) for size in SIZES]
     own[doubtful] = np.mean([own[doubtful], *others], axis=0)
-    return expit((finders + own) / 2)
+    return expit((finders + _odds(own)) / 2), log_softmax(own[:, :10], axis=1)
 
 
-def _logits(judge, looks, found, size=1.0):
-    """The judge's logit that each candidate is a digit, float64 [N], if it had `size` times its size."""
-    logits = np.zeros(len(found))
+def _odds(answers):
+    """The logit that each is a digit, from the judge's answers."""
+    return logsumexp(answers[:, :10], axis=1) - answers[:, 10]
+
+
+def _answers(judge, looks, found, size=1.0):
+    """The judge's log probabilities for each candidate, float64 [N, 11], if it had `size` times its size."""
+    answers = np.zeros((len(found), 11))
     for number in np.unique(found.look):
         indices = np.flatnonzero(found.look == number)
         for own in np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE)):
             patches = patches_of(looks[number], found.row[own], found.column[own], size * found.size[own])
-            answers = judge(patches.contiguous(memory_format=torch.channels_last))
-            logits[own] = answers[:, :10].logsumexp(1) - answers[:, 10]
-    return logits
+            answers[own] = judge(patches.contiguous(memory_format=torch.channels_last)).log_softmax(1)
+    return answers

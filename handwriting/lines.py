@@ -30,6 +30,7 @@ class Found:
     height: np.ndarray
     width: np.ndarray
     look: np.ndarray  # int: index of the Look in which it was found
+    labels: np.ndarray  # [N, 10]: the judge's log probability that it is a 0, a 1, ...; zeros before it has looked
 
     def __len__(self):
         return len(self.sure)
@@ -47,7 +48,7 @@ class Found:
         """Found from boxes, float [N, 4], and confidences, [N]."""
         top, left, bottom, right = np.array(boxes, float).reshape(-1, 4).T
         middle = (top + bottom) / 2, (left + right) / 2
-        return cls(np.array(sure), *middle, bottom - top, right - left, np.full(len(top), -1))
+        return cls(np.array(sure), *middle, bottom - top, right - left, np.full(len(top), -1), np.zeros((len(top), 10)))
 
     @property
     def size(self):
@@ -69,7 +70,8 @@ def candidates(shape, looks):
         rows, columns = np.nonzero((sure == ndimage.maximum_filter(sure, 3)) & (sure > CANDIDATE))
         heights, widths = np.exp(look.maps[2:4, rows, columns]) / look.scale
         y, x = ((2 * place + 1 - PAD) / look.scale for place in (rows, columns))
-        part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number))
+        labels = np.zeros((len(rows), 10))
+        part = Found(sure[rows, columns], y, x, heights, widths, np.full(len(rows), number), labels)
         parts.append(part[(y > 0) & (x > 0) & (y < shape[0]) & (x < shape[1])])
     found = Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
     return found.surest_first()[: 4 * MOST]
@@ -88,12 +90,12 @@ def among_text(found):
 
 
 def find_digits(picture, looks, found, strokes, doubtful):
-    """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure), left to right.
+    """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure, labels), left to right.
 
     picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
     (box, form) pairs that count as digits even where the finder saw none; doubtful: the lower threshold. A box is
-    (top, left, bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black, and
-    sure the confidence, from 0 to 1. If there are no digits, the list is empty.
+    (top, left, bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black,
+    sure the confidence, from 0 to 1, and labels are as in Found. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
     found = found[found.sure > doubtful].surest_first()
@@ -109,11 +111,12 @@ def find_digits(picture, looks, found, strokes, doubtful):
         if not blank.any():
             break
         found, numbers = found[~blank], numbers[~blank]  # digits that these suppressed may have ink
-    read = [(box, form, sure) for (form, box), sure in zip((forms[n] for n in numbers[kept]), digits.sure, strict=True)]
+    seen = zip((forms[number] for number in numbers[kept]), digits.sure, digits.labels, strict=True)
+    read = [(box, form, sure, labels) for (form, box), sure, labels in seen]
     for box, form in strokes:
-        if not any(_covers(other, box) for other, _, _ in read):
-            read.append((box, form, STROKE_SURE))
-    digits = Found.at([box for box, _, _ in read], [sure for _, _, sure in read])
+        if not any(_covers(other[0], box) for other in read):
+            read.append((box, form, STROKE_SURE, np.zeros(10)))
+    digits = Found.at([digit[0] for digit in read], [digit[2] for digit in read])
     return [[read[number] for number in line] for line in in_lines(digits)]
 
 
