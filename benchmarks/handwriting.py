@@ -56,6 +56,7 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
     "pictures of a few digits": ({"small": 1, "coarse": 0.3}, {}),
     "uneven sizes": (PAPER | {"uneven": 1}, {}),
     "many a bare 1": (PAPER | {"ones": 1}, {}),
+    "1 with an upstroke, crossed 7": (PAPER | {"ones": 1, "continental": 1}, {}),
     "typed digits": (PAPER | {"fonts": 1}, {}),
     "words by hand, here and there": (PAPER | {"letters": 1}, {}),
     "words in the rows of digits": (PAPER | {"beside": 1}, {}),

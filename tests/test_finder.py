@@ -25,7 +25,7 @@ def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_
 
 
 def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(digits):
-    page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
+    page = make_page(np.random.default_rng(7), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
     centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
     middles = [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
     rows, columns = np.nonzero(centres == 1)

@@ -42,7 +42,7 @@ def test_a_digit_in_mnists_form_stays_as_it_is(digits, logits_of):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_pages_of_every_kind_are_read(digits, logits_of, row):
-    few = {"pictures of a few digits": 6, "sheet on a table": 2, "typed digits": 2, "printed lines": 2, "tables": 3}
+    few = {"pictures of a few digits": 6, "sheet on a table": 2, "typed digits": 4, "printed lines": 2, "tables": 3}
     pages = pages_of(row, *digits, count=few.get(row, 1), seed=2)
     [score] = measure((([row], *page) for page in pages), logits_of).values()
     assert score.digits >= 6
@@ -137,9 +137,11 @@ def test_the_work_on_a_picture_of_ten_thousand_specks_is_bounded(logits_of):
     assert sum(asked) <= 16 * MOST
 
 
-@pytest.mark.parametrize("name, ones", [("one_drawn.png", "1"), ("oneoneone_drawn.png", "111"), ("pencil_2.png", "1")])
-def test_a_straight_stroke_is_a_1_on_a_picture_too(logits_of, name, ones):
-    assert "".join(text(read(load_photo(INPUTS / name, name), logits_of))) == ones
+@pytest.mark.parametrize(
+    ("name", "ones"), {"one_drawn": 1, "oneoneone_drawn": 3, "pencil_2": 1, "upstrokes": 5}.items()
+)
+def test_a_stroke_is_a_1_on_a_picture_too_with_a_long_upstroke_or_without(logits_of, name, ones):
+    assert "".join(text(read(load_photo(INPUTS / f"{name}.png", name), logits_of))) == "1" * ones
 
 
 def test_a_lone_upright_stroke_on_the_page_is_a_1_at_every_size(logits_of):
@@ -193,12 +195,11 @@ def test_a_gap_wider_than_a_digit_separates_two_numbers():
 def test_certainty_is_the_chance_that_it_is_a_digit_and_this_one(digits, logits_of):
     kinds = {"coloured": 0.5, "noise": 0.5, "printed": 0.4, "beside": 0.4, "signs": 0.3}
     said, true = [], []
-    for seed in range(8):
+    for seed in range(16):
         page = make_page(np.random.default_rng(seed), *digits, (300, 400), kinds, letters=letters())
-        places = [((d.box[0] + d.box[2]) / 2, (d.box[1] + d.box[3]) / 2, d.label, d.box) for d in page.digits]
         for found in read(page.photo, logits_of).digits:
             row, column = (found.box[0] + found.box[2]) / 2, (found.box[1] + found.box[3]) / 2
-            own = [label for _, _, label, box in places if box[0] < row < box[2] and box[1] < column < box[3]]
+            own = [d.label for d in page.digits if d.box[0] < row < d.box[2] and d.box[1] < column < d.box[3]]
             said.append(found.certainty)
             true.append(found.answer in own)
             assert 0 <= found.certainty <= 1 and found.unsure == (found.certainty < 0.5)

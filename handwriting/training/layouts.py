@@ -13,6 +13,7 @@ from handwriting.training.texts import (
     a_letter,
     a_word,
     bare_one,
+    continental,
     drawn_sign,
     handwritten,
     typeset,
@@ -75,7 +76,7 @@ class Writer:
         self.has, self.height, self.pen = has, height, pen
         self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
         self.by_label = {}
-        self.bare = rng.random() < 0.5  # some people's 1 is one stroke
+        self.bare = not has["fonts"] and rng.random() < 0.5  # some people's 1 is one stroke
 
     def glyph(self, height, among=None):
         """A digit's label and its ink, of the label `among` where it is given."""
@@ -89,6 +90,8 @@ class Writer:
                 self.by_label[among] = np.flatnonzero(self.labels == among)
             number = rng.choice(self.by_label[among])
         label = int(self.labels[number])
+        if label in (1, 7) and self.has["continental"] and rng.random() < 0.8:
+            return label, continental(rng, label, max(4, height), self.pen)
         if label == 1 and self.bare:
             return label, bare_one(rng, max(4, height), self.pen)
         if self.has["uneven"] and (label == 0 or rng.random() < 0.25) and rng.random() < 0.6:
@@ -350,7 +353,7 @@ def typed_digits(rng, letters):
     font = fonts[rng.integers(len(fonts))]
     images = np.zeros((10, 28, 28), np.uint8)
     for digit in range(10):
-        ink = np.uint8(255 * typeset(font, str(digit), 19)[0][:28, :28])
+        ink = np.uint8(255 * np.minimum(1, 2 * typeset(font, str(digit), 19)[0][:28, :28]))  # hairlines stay whole
         rows, columns = (14 - side // 2 for side in ink.shape)
         images[digit, rows : rows + ink.shape[0], columns : columns + ink.shape[1]] = ink
     return images, np.arange(10)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from handwriting.training import layouts, scenes
-from handwriting.training.pens import any_pen, dirt, ink_colour, overlap
+from handwriting.training.pens import SWELLING, any_pen, dirt, ink_colour, overlap
 
 # The kinds of difficulty, and how often a page that the finder learns from has each.
 KINDS = {
@@ -33,6 +33,7 @@ KINDS = {
     "signs": 0.35,  # + - and so on in the rows of digits
     "uneven": 0.15,  # digits of half the height among the others
     "ones": 0.12,  # many a 1
+    "continental": 0.3,  # ones with a long upstroke and crossed sevens, as many people write them outside America
     "fonts": 0.12,  # the digits of a font instead of MNIST's
     "yellow": 0.1,
     "rough": 0.2,  # paper whose grain shows
@@ -96,8 +97,9 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     pen = pen or any_pen(rng, height, has["faint"])
     if has["fonts"]:
         # Printed digits in forms are not to be read.
-        has |= dict.fromkeys(("printed", "tabular", "boxes", "shapes"), False)
+        has |= dict.fromkeys(("printed", "tabular", "boxes", "shapes", "continental"), False)
         images, labels = layouts.typed_digits(rng, letters)
+        pen = "stroke", rng.uniform(0, SWELLING[1]) * height  # thinner, or only its middle line, type would fall apart
     writer = layouts.Writer(rng, images, labels, has, height, pen)
     sheet = layouts.Sheet.blank(shape, letters)
     layout = layouts.table if has["tabular"] else layouts.scattered if has["scattered"] else layouts.rows

@@ -248,6 +248,26 @@ def bare_one(rng, height, pen):
     return written(rng, _drawn([points], rng.uniform(1.5, 3)), height, pen, word=True)
 
 
+def continental(rng, label, height, pen):
+    """A 1 with a long upstroke, or a crossed 7: its ink, cut to it. MNIST, written in the USA, has few of them."""
+    along, bend = np.linspace(-0.5, 0.5, 7), rng.normal(0, 0.04)
+    lean = rng.normal(0.1, 0.12) + (rng.uniform(0.1, 0.4) if label == 7 else 0)
+    stem = np.stack([bend * np.cos(np.pi * along) - lean * along, along], 1)
+    if label == 1:
+        across = rng.uniform(0.15, 0.55)
+        start = stem[0] + (-across, across * rng.uniform(0.7, 1.6))
+        strokes = [np.concatenate([[start, (start + stem[0]) / 2 + rng.normal(0, 0.03, 2)], stem])]
+        if rng.random() < 0.1:  # a foot
+            strokes.append(stem[-1] + np.array([[-rng.uniform(0.1, 0.3), 0], [rng.uniform(0.1, 0.3), 0]]))
+    else:
+        start = stem[0] + (-rng.uniform(0.35, 0.65), rng.normal(0, 0.06))
+        serif = [start + (rng.normal(0, 0.03), rng.uniform(0.05, 0.2))] if rng.random() < 0.3 else []
+        middle = stem[rng.integers(2, 5)] + rng.normal(0, 0.03, 2)
+        bar = np.array([rng.uniform(0.12, 0.3), rng.normal(-0.03, 0.04)])
+        strokes = [np.array([*serif, start, *stem]), np.stack([middle - bar, middle + bar * rng.uniform(0.6, 1.2)])]
+    return written(rng, _drawn([DIGIT * stroke for stroke in strokes], rng.uniform(1.5, 3)), height, pen, word=True)
+
+
 def _drawn(strokes, width, dots=(), radius=0):
     """Strokes, lists of points, and dots in one image, uint8, cut to them."""
     points = np.concatenate([*strokes, np.array(dots).reshape(-1, 2)])
