@@ -234,8 +234,8 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
     finders = found.sure
     if is_judged:
         found.sure, found.labels = judged(judge, looks, found)
-    if is_judged and not is_drawing:
-        found.sure = among_text(found)
+        if not is_drawing:
+            found.sure = among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.
     is_lone = len(found) <= FEW and not (found.sure > ACCEPTED).any()
     if is_lone:

@@ -20,7 +20,7 @@ def test_every_kind_changes_the_page_and_its_list_stays_right(digits, kind):
         )
         changed += with_kind.photo.shape != without.photo.shape or (with_kind.photo != without.photo).any()
         for page in (with_kind, without):
-            assert page.photo.shape == (*page.owner.shape, 3)
+            assert (page.photo.dtype, page.photo.shape) == (np.uint8, (*page.owner.shape, 3))
             for number, digit in enumerate(page.digits):
                 assert 0 <= digit.label <= 9
                 assert 0 <= digit.seen <= 1.001
