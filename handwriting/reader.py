@@ -175,8 +175,8 @@ def _lone_strokes(picture):
 def _best_angle(picture, reading, logits_of):
     """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
 
-    To save time, only a crop around the middle digit is tried, without the judge, and scaled down until its digits can
-    just be read.
+    To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read, and the
+    judge only sees it upright and at the best angle.
     """
     boxes = np.array([digit.box for digit in reading.digits])
     size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
@@ -192,12 +192,12 @@ def _best_angle(picture, reading, logits_of):
     part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
 
     @functools.cache
-    def score(angle):
-        found = _found(turned(part, angle), 1.0, smallest, is_judged=False)
+    def score(angle, is_judged=False):
+        found = _found(turned(part, angle), 1.0, smallest, is_judged=is_judged)
         return _score(Reading(_answered(found, logits_of)))
 
     best = max(ANGLES, key=score)
-    if score(best) < TURNED_SURER * score(0):
+    if not best or score(best, True) < TURNED_SURER * score(0, True):
         return 0
     return max((best, *(best + more for more in FINER)), key=score) % 360
 

@@ -11,6 +11,7 @@ from handwriting.training.texts import (
     FONT_SIGNS,
     Letters,
     a_letter,
+    a_sum,
     a_word,
     bare_one,
     continental,
@@ -71,12 +72,12 @@ def _put_word(canvas, word, baseline, left):
 class Writer:
     """Who writes the digits of one page: which digits, with which pen."""
 
-    def __init__(self, rng, images, labels, has, height, pen):
+    def __init__(self, rng, images, labels, has, height, pen, font=None):
         self.rng, self.images, self.labels = rng, images, labels
-        self.has, self.height, self.pen = has, height, pen
-        self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
+        self.has, self.height, self.pen, self.font = has, height, pen, font
+        self.width = pen[1] if pen and pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
         self.by_label = {}
-        self.bare = not has["fonts"] and rng.random() < 0.5  # some people's 1 is one stroke
+        self.bare = rng.random() < 0.5  # some people's 1 is one stroke
 
     def glyph(self, height, among=None):
         """A digit's label and its ink, of the label `among` where it is given."""
@@ -90,6 +91,8 @@ class Writer:
                 self.by_label[among] = np.flatnonzero(self.labels == among)
             number = rng.choice(self.by_label[among])
         label = int(self.labels[number])
+        if self.font:
+            return label, self._set(label, max(4, height))
         if label in (1, 7) and self.has["continental"] and rng.random() < 0.8:
             return label, continental(rng, label, max(4, height), self.pen)
         if label == 1 and self.bare:
@@ -98,6 +101,15 @@ class Writer:
             height *= rng.uniform(*SMALLER)
         gaps = 0.4 * self.has["breaks"], 0.7 * self.has["open"]
         return label, written(rng, self.images[number], max(4, height), self.pen, *gaps)
+
+    def _set(self, label, height):
+        """The ink of a font's digit, cut to it: as words are written, or printed where its pen is None."""
+        word = None
+        if self.pen:
+            word = handwritten(self.rng, Letters([], [self.font], []), str(label), height, self.width)
+        ink, _ = word or typeset(self.font, str(label), height)
+        rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
+        return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def rows(writer, sheet):
@@ -110,19 +122,24 @@ def rows(writer, sheet):
     row, edge = 0, 0 if has["cut off"] else height * 0.7
     y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
     much_text = rng.uniform(0.05, 0.5)
+    sums = has["signs"] and rng.random() < 0.5
     while y < shape[0] - (-0.5 * height if has["cut off"] else edge + 0.6 * height + max(0, slope) * shape[1]):
         x = rng.uniform(-height, 0.5 * shape[1]) if has["cut off"] else edge
         among, its_gap = None, gap
-        for _ in range(rng.integers(1, 16)):
+        any_signs = ([None] * (has["signs"] and rng.random() < 0.4) for _ in range(rng.integers(2, 17)))
+        around = a_sum(rng).split("0") if sums else list(any_signs)  # the signs before each digit, and after the last
+        for number, signs in enumerate(around, 1):
             middle = y + slope * x
             if has["beside"] and rng.random() < much_text:
                 x += rng.uniform(0, 0.5) * height
                 text = a_word(rng) if rng.random() < 0.8 else a_letter(rng)
                 word = handwritten(rng, sheet.letters, text[:9], height * rng.uniform(0.7, 1.15), writer.width)
                 x += _put_word(sheet.ink, word, middle + 0.5 * height, x) + height * rng.uniform(0.1, 0.9)
-            if has["signs"] and rng.random() < 0.4:
+            for sign in signs:
                 x += rng.uniform(0, 0.4) * height
-                x += _a_sign(writer, sheet, sheet.ink, middle, x) + height * rng.uniform(0.05, 0.5)
+                x += _a_sign(writer, sheet, sheet.ink, middle, x, sign) + height * rng.uniform(0.05, 0.5)
+            if number == len(around):
+                break
             if rng.random() < 0.12:
                 among = rng.choice(REPEATED) if among is None else None
                 its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
@@ -143,14 +160,15 @@ def rows(writer, sheet):
         row += 1
 
 
-def _a_sign(writer, sheet, canvas, middle, left):
-    """Put a sign on a canvas, with its middle at a row; how wide it is."""
+def _a_sign(writer, sheet, canvas, middle, left, sign=None):
+    """Put a sign, any one unless it is given, on a canvas, with its middle at a row; how wide it is."""
     rng, height = writer.rng, writer.height
-    often = IN_CELLS if writer.has["tabular"] else IN_SUMS
-    sign = str(rng.choice(often if rng.random() < 0.6 else DRAWN_SIGNS))
-    if rng.random() < 0.12 or (sign == "×" and rng.random() < 0.3):
-        text = "x" if sign == "×" else str(rng.choice(list(FONT_SIGNS)))
-        word = handwritten(rng, sheet.letters, text, height * 0.9, writer.width)
+    if sign is None:
+        often = IN_CELLS if writer.has["tabular"] else IN_SUMS
+        chance = rng.random()
+        sign = str(rng.choice(list(FONT_SIGNS) if chance < 0.12 else often if chance < 0.65 else DRAWN_SIGNS))
+    if sign in FONT_SIGNS or (sign == "×" and rng.random() < 0.3):
+        word = handwritten(rng, sheet.letters, sign.replace("×", "x"), height * 0.9, writer.width)
         return _put_word(canvas, word, middle + 0.4 * height, left)
     ink, rise = drawn_sign(rng, sign, height, None if canvas is sheet.printed else writer.pen)
     put(canvas, ink, middle - rise - len(ink) / 2, left)
@@ -345,18 +363,6 @@ def _leader(rng, canvas, y, high):
     for x in dots:
         end = (int(x), int(y)) if rng.random() < 0.98 else (int(x + step), int(y))
         cv2.line(canvas, (int(x), int(y)), end, 1.0, max(1, round(0.06 * high)), cv2.LINE_AA)
-
-
-def typed_digits(rng, letters):
-    """The ten digits of a printed or handwritten font, uint8 [10, 28, 28], and their labels."""
-    fonts = letters.printed if rng.random() < 0.25 else letters.hand
-    font = fonts[rng.integers(len(fonts))]
-    images = np.zeros((10, 28, 28), np.uint8)
-    for digit in range(10):
-        ink = np.uint8(255 * np.minimum(1, 2 * typeset(font, str(digit), 19)[0][:28, :28]))  # hairlines stay whole
-        rows, columns = (14 - side // 2 for side in ink.shape)
-        images[digit, rows : rows + ink.shape[0], columns : columns + ink.shape[1]] = ink
-    return images, np.arange(10)
 
 
 def tint(rng, sheet, scene, darkness=(0.4, 1)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from handwriting.training import layouts, scenes
-from handwriting.training.pens import SWELLING, any_pen, dirt, ink_colour, overlap
+from handwriting.training.pens import any_pen, dirt, ink_colour, overlap
 
 # The kinds of difficulty, and how often a page that the finder learns from has each.
 KINDS = {
@@ -34,7 +34,7 @@ KINDS = {
     "uneven": 0.15,  # digits of half the height among the others
     "ones": 0.12,  # many a 1
     "continental": 0.3,  # ones with a long upstroke and crossed sevens, as many people write them outside America
-    "fonts": 0.12,  # the digits of a font instead of MNIST's
+    "fonts": 0.25,  # the digits of a font instead of MNIST's: of a handwritten one, by the pens of words, or typed
     "yellow": 0.1,
     "rough": 0.2,  # paper whose grain shows
     "gradient": 0.6,
@@ -56,6 +56,7 @@ KINDS = {
 HARMS = "faint breaks rough gradient vignette shadow glare coarse blur noise binarised".split()
 CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
+TYPED = 0.2  # share of the pages with a font's digits on which they are printed
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
 TEXT = ("letters", "prose", "printed", "shapes", "tabular", "beside", "signs", "fonts")  # kinds that need letters
@@ -85,7 +86,7 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     """A Page of random digits among `images`, uint8 [N, 28, 28], with their `labels`, int [N].
 
     kinds: the chance of each kind; a kind that is not named does not come up. height: of the digits, in pixels. pen: as
-    pens.any_pen gives it; typed digits have their own. Without height and pen, those of each page are chosen at random.
+    pens.any_pen gives it. Without height and pen, those of each page are chosen at random.
     letters: texts.Letters, for the kinds of TEXT, which do not come up without it.
     """
     has = {kind: rng.random() < kinds.get(kind, 0) for kind in KINDS}
@@ -95,12 +96,14 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
         has |= dict.fromkeys(TEXT, False)
     height = height or np.exp(rng.uniform(*np.log(HUGE if has["huge"] else TINY if has["tiny"] else HEIGHTS)))
     pen = pen or any_pen(rng, height, has["faint"])
+    font = None
     if has["fonts"]:
-        # Printed digits in forms are not to be read.
-        has |= dict.fromkeys(("printed", "tabular", "boxes", "shapes", "continental"), False)
-        images, labels = layouts.typed_digits(rng, letters)
-        pen = "stroke", rng.uniform(0, SWELLING[1]) * height  # thinner, or only its middle line, type would fall apart
-    writer = layouts.Writer(rng, images, labels, has, height, pen)
+        font = letters.hand[rng.integers(len(letters.hand))]
+        if rng.random() < TYPED:
+            # Printed digits in forms are not to be read.
+            has |= dict.fromkeys(("printed", "tabular", "boxes", "shapes"), False)
+            font, pen = letters.printed[rng.integers(len(letters.printed))], None
+    writer = layouts.Writer(rng, images, labels, has, height, pen, font)
     sheet = layouts.Sheet.blank(shape, letters)
     layout = layouts.table if has["tabular"] else layouts.scattered if has["scattered"] else layouts.rows
     glyphs = list(layout(writer, sheet))

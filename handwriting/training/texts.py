@@ -29,6 +29,7 @@ VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxyz"
 CAPITALS = "ABCDEFGHKLMNPRTUVWXY"  # that stand alone: without those that are written like a digit
 SMALL = "acdefhkmnprtuvwxy"
 FONT_SIGNS = "%$€#*&?!<>@"
+OPERATORS = "+-×÷:/"
 DRAWN_SIGNS = tuple("+-×÷=()[]/,.:{}") + ("tick", "cross", "arrow", "tally", "bullet", "pips")
 
 
@@ -88,6 +89,24 @@ def a_letter(rng):
     return letter + (str(rng.choice(["+", "-", ".", ")"])) if rng.random() < 0.2 else "")
 
 
+def a_sum(rng):
+    """A sum, a date, a time or a price, such as "00+(0×000)=00" or "00/00/0000": a 0 stands for any digit."""
+
+    def number():
+        return "0" * int(rng.integers(1, 5))
+
+    text = number()
+    if rng.random() < 0.4:
+        sign = str(rng.choice(list("/:.-,")))
+        return text + "".join(sign + number() for _ in range(rng.integers(1, 3)))
+    for _ in range(rng.integers(1, 5)):
+        part = number()
+        if rng.random() < 0.25:
+            part = "(" + part + str(rng.choice(list(OPERATORS))) + number() + ")"
+        text += str(rng.choice(list(OPERATORS))) + part
+    return text + ("=" + number() if rng.random() < 0.5 else "")
+
+
 @functools.lru_cache(600)
 def _font(path, size):
     return ImageFont.truetype(path, size)
@@ -128,9 +147,11 @@ def handwritten(rng, letters, text, height, width):
             below += grown
         return ink, below
     set_ = typeset(path, text, FORM)
-    if set_ is None or set_[0].max() < 0.7:
+    if set_ is None:
         return None
-    ink, below = set_
+    ink, below = np.minimum(1, 2 * set_[0]), set_[1]  # hairlines stay whole
+    if ink.max() < 0.7:
+        return None
     high = len(ink) * height / FORM
     return written(rng, np.uint8(255 * ink), max(4, high), ("line", width), word=True), below * height / FORM
 
