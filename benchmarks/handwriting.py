@@ -57,7 +57,7 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
     "uneven sizes": (PAPER | {"uneven": 1}, {}),
     "many a bare 1": (PAPER | {"ones": 1}, {}),
     "1 with an upstroke, crossed 7": (PAPER | {"ones": 1, "continental": 1}, {}),
-    "typed digits": (PAPER | {"fonts": 1}, {}),
+    "digits of a font": (PAPER | {"fonts": 1}, {}),
     "words by hand, here and there": (PAPER | {"letters": 1}, {}),
     "words in the rows of digits": (PAPER | {"beside": 1}, {}),
     "lines by hand": (PAPER | {"prose": 1}, {}),
