@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from handwriting.training.pens import overlap, written
+from handwriting.training.pens import overlap, trimmed, written
 from handwriting.training.texts import (
     DRAWN_SIGNS,
     FONT_SIGNS,
@@ -17,6 +17,7 @@ from handwriting.training.texts import (
     continental,
     drawn_sign,
     handwritten,
+    penned,
     typeset,
 )
 
@@ -104,12 +105,9 @@ class Writer:
 
     def _set(self, label, height):
         """The ink of a font's digit, cut to it: as words are written, or printed where its pen is None."""
-        word = None
-        if self.pen:
-            word = handwritten(self.rng, Letters([], [self.font], []), str(label), height, self.width)
+        word = penned(self.rng, self.font, str(label), height, self.width) if self.pen else None
         ink, _ = word or typeset(self.font, str(label), height)
-        rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
-        return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        return trimmed(ink)
 
 
 def rows(writer, sheet):

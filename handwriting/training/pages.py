@@ -86,8 +86,8 @@ def make_page(rng, images, labels, shape=(256, 256), kinds=KINDS, height=None, p
     """A Page of random digits among `images`, uint8 [N, 28, 28], with their `labels`, int [N].
 
     kinds: the chance of each kind; a kind that is not named does not come up. height: of the digits, in pixels. pen: as
-    pens.any_pen gives it. Without height and pen, those of each page are chosen at random.
-    letters: texts.Letters, for the kinds of TEXT, which do not come up without it.
+    pens.any_pen gives it. Without height and pen, those of each page are chosen at random. letters: texts.Letters, for
+    the kinds of TEXT, which do not come up without it.
     """
     has = {kind: rng.random() < kinds.get(kind, 0) for kind in KINDS}
     if has["binarised"]:

@@ -14,6 +14,7 @@ BENT = 0.09  # of its size: how far a digit's parts are moved, at the most as a 
 UNEVEN = 0.1  # of its size, a standard deviation: how much longer its upper or its lower half is
 GAP, OPENING = (0.04, 0.18), (0.06, 0.24)  # radius of a gap anywhere, and at the top, in shares of the digit's height
 TOP = 0.12  # of the ink
+LEAST_INK = 0.1  # fainter ink is left out where an array is cut to its ink
 HYPHEN = (-0.03, 0.4), (0.15, 0.6)  # how far from the digit after it, and how long, in heights
 FAR = 1e3
 
@@ -57,9 +58,14 @@ def written(rng, digit, height, pen, breaks=0, opened=0, word=False):
             _break(rng, ink, rng.uniform(*GAP) * height)
     if rng.random() < opened:
         _break(rng, ink, rng.uniform(*OPENING) * height, TOP)
-    rows, columns = np.flatnonzero(ink.max(1) > 0.1), np.flatnonzero(ink.max(0) > 0.1)
-    if not len(rows):  # gaps took all of it, or the pen was thinner than the stroke
+    if ink.max() <= LEAST_INK:  # gaps took all of it, or the pen was thinner than the stroke
         return written(rng, digit, height, ("line", 1), word=word)
+    return trimmed(ink)
+
+
+def trimmed(ink):
+    """An array, [h, w], cut to its ink, of which there must be some."""
+    rows, columns = (np.flatnonzero(ink.max(axis) > LEAST_INK) for axis in (1, 0))
     return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from handwriting.training.pens import written
+from handwriting.training.pens import trimmed, written
 from support.errors import UserError
 
 HERE = Path(__file__).parent
@@ -135,7 +135,11 @@ def handwritten(rng, letters, text, height, width):
     """A word by hand with capitals about `height` high and a pen `width` pixels wide: as typeset gives it."""
     if letters.drawn and rng.random() < 0.3:
         return _drawn_word(rng, letters, len(text), height, width)
-    path = letters.hand[rng.integers(len(letters.hand))]
+    return penned(rng, letters.hand[rng.integers(len(letters.hand))], text, height, width)
+
+
+def penned(rng, path, text, height, width):
+    """Text in a handwritten font, by a pen `width` pixels wide: as typeset gives it."""
     if rng.random() < 0.5:  # as the font has it, or bolder
         set_ = typeset(path, text, height)
         if set_ is None:
@@ -162,8 +166,7 @@ def _drawn_word(rng, letters, length, height, width):
     glyphs, x, height = [], 0, height * rng.uniform(0.6, 1)
     for _ in range(max(2, min(length, 6))):
         image = 255 - cv2.imread(str(person[rng.integers(len(person))]), cv2.IMREAD_GRAYSCALE)
-        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
-        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        image = trimmed(image)
         few = 28 / max(image.shape)
         image = cv2.resize(cv2.dilate(image, np.ones((3, 3))), None, fx=few, fy=few, interpolation=cv2.INTER_AREA)
         own = height * rng.uniform(0.8, 1.2) * (image.shape[0] / 28) ** 0.5
@@ -299,5 +302,4 @@ def _drawn(strokes, width, dots=(), radius=0):
         cv2.polylines(ink, [np.int32((stroke - low) * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
     for dot in dots:
         cv2.circle(ink, tuple(int(at) for at in (np.array(dot) - low) * 8), int(radius * 8), 255, -1, cv2.LINE_AA, 3)
-    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return trimmed(ink)
