@@ -23,7 +23,7 @@ from handwriting.lines import DOUBTFUL, among_text, candidates, find_digits
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
 TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
-JUDGES = 1.5  # weight of the judge's labels beside myCNN's calibrated logits: on odd writers 1 reads less, 2 as much
+JUDGES = 1.5  # weight of the judge's labels beside myCNN's logits: on odd writers, 1 reads a digit less, 2 a digit more
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
