@@ -6,6 +6,7 @@ import pytest
 from benchmarks.handwriting import letters
 from handwriting.training import pages
 from handwriting.training.pages import KINDS, make_page
+from handwriting.training.pens import trimmed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,3 +38,10 @@ def test_digits_that_cannot_be_told_from_their_paper_are_not_clear(digits, monke
         monkeypatch.setattr(pages, "ink_colour", lambda *_, ink=ink: np.float32([ink] * 3))
         page = make_page(np.random.default_rng(1), *digits, (200, 300), {"drawn": 1}, 30)
         assert {digit.clear for digit in page.digits} == {clear}
+
+
+def test_ink_is_cut_to_its_bounds_however_faint_it_is():
+    for darkness in (1, 0.05):
+        ink = np.zeros((9, 9), np.float32)
+        ink[3:5, 2:7] = darkness
+        assert trimmed(ink).shape == (2, 5)

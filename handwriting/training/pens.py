@@ -65,7 +65,8 @@ def written(rng, digit, height, pen, breaks=0, opened=0, word=False):
 
 def trimmed(ink):
     """An array, [h, w], cut to its ink, of which there must be some."""
-    rows, columns = (np.flatnonzero(ink.max(axis) > LEAST_INK) for axis in (1, 0))
+    least = min(LEAST_INK, ink.max() / 2)  # a font's hairlines are fainter where it is small
+    rows, columns = (np.flatnonzero(ink.max(axis) > least) for axis in (1, 0))
     return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
