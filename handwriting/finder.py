@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from support import weights
+from support.device import CPU, autocast, best_precision
 
 WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
@@ -139,7 +140,8 @@ def look(finder, picture, largest=3.0, smallest=0.0, large=LARGE):
         x = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).float() / 255
         right, bottom = (PAD + -side % 16 for side in (size[1], size[0]))
         x = F.pad(x, (PAD, right, PAD, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
-        maps = finder(x)[0][0]
+        with autocast(CPU, best_precision(CPU)):
+            maps = finder(x)[0][0].float()
         maps[:2] = maps[:2].sigmoid()
         looks.append(Look(scale, maps.numpy(), x[0]))
         centres = (maps[0] > DETECTED) & (maps[0] == F.max_pool2d(maps[:1], 3, 1, 1)[0])

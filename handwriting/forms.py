@@ -14,11 +14,11 @@ THIN, SOFT = 3, 0.35  # pixels of the form: a thinner stroke gets a soft edge of
 
 
 def form_of(image, look, found, number):
-    """A digit in MNIST's form and the box of its ink, or None if it has no ink.
+    """The box of a digit's ink, and the digit in MNIST's form, or None if it has no ink.
 
     image: a PIL image, RGB; look: the finder.Look in which the digit was found; found: the lines.Found of the whole
-    image; number: the digit's index in it. The form is a uint8 array [28, 28], bright ink on black, and the box is
-    (top, left, bottom, right), in the image's pixels.
+    image; number: the digit's index in it. The box is (top, left, bottom, right), in the image's
+    pixels, and the form a uint8 array [28, 28], bright ink on black.
     """
     scale, maps = look.scale, look.maps
     # In float32, like the centres it is compared with below: otherwise rounding could make this one not the nearest.
@@ -52,7 +52,7 @@ def form_of(image, look, found, number):
     down, across = (bottom - top) / height, (right - left) / width
     box = (top + int(rows[0]) * down, left + int(columns[0]) * across)
     box += (top + int(rows[-1] + 1) * down, left + int(columns[-1] + 1) * across)
-    return mnist_form(strokes[part], mask[part]), box
+    return box, mnist_form(strokes[part], mask[part])
 
 
 def _sampled(maps, rows, columns):

@@ -14,12 +14,13 @@ from scipy.special import expit, log_softmax, logit, logsumexp
 from torch import nn
 
 from handwriting.finder import PAD, Context, layer, load_network
-from handwriting.lines import CERTAIN, DOUBTFUL
+from handwriting.lines import THRESHOLD
+from support.device import CPU, autocast, best_precision
 
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
-DOUBT = 1.2  # logits: a candidate as near as this to the middle of the two thresholds is in doubt
+DOUBT = 1.2  # logits: a candidate as near as this to lines.THRESHOLD is in doubt
 SIZES = 0.82, 1.22  # times the finder's: a candidate in doubt is judged at these sizes too, and the mean counts
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
@@ -74,7 +75,7 @@ def judged(judge, looks, found):
     """
     finders = logit(np.clip(found.sure, EPSILON, 1 - EPSILON))
     own = _answers(judge, looks, found)
-    doubtful = np.flatnonzero(np.abs((finders + _odds(own)) / 2 - logit([DOUBTFUL, CERTAIN]).mean()) < DOUBT)
+    doubtful = np.flatnonzero(np.abs((finders + _odds(own)) / 2 - logit(THRESHOLD)) < DOUBT)
     others = [_answers(judge, looks, found[doubtful], size) for size in SIZES]
     own[doubtful] = np.mean([own[doubtful], *others], axis=0)
     return expit((finders + _odds(own)) / 2), log_softmax(own[:, :10], axis=1)
@@ -92,5 +93,7 @@ def _answers(judge, looks, found, size=1.0):
         indices = np.flatnonzero(found.look == number)
         for own in np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE)):
             patches = patches_of(looks[number], found.row[own], found.column[own], size * found.size[own])
-            answers[own] = judge(patches.contiguous(memory_format=torch.channels_last)).log_softmax(1)
+            with autocast(CPU, best_precision(CPU)):
+                logits = judge(patches.contiguous(memory_format=torch.channels_last))
+            answers[own] = logits.float().log_softmax(1)
     return answers

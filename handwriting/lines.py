@@ -11,9 +11,8 @@ from handwriting.finder import PAD
 from handwriting.forms import form_of
 
 CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
-CERTAIN = 0.45  # confidence threshold: above it, a digit is accepted wherever it is
-DOUBTFUL = 0.3  # lower confidence threshold: for a digit next to a certain one, or if none is certain
-OVERLAP = 0.4, 0.15  # of the smaller box: maximum overlap with a surer digit's box, for a certain and a doubtful digit
+THRESHOLD = 0.36  # confidence above which a candidate is taken for a digit: on odd writers' pages, 0.3 makes up more
+OVERLAP = 0.35  # of the smaller box: maximum overlap with a surer digit's box
 AMONG_TEXT, REJECTED = 1, 3  # in logits, times the share of candidates that are rejected, if there are 3 or more
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
 MOST = 1000  # maximum number of digits in a picture
@@ -83,26 +82,27 @@ def among_text(found):
     The more of a page's candidates are rejected, the more letters and signs are among those that are not.
     """
     surest_first = found.surest_first()
-    rejected = surest_first.sure[_apart(surest_first)] <= DOUBTFUL
+    rejected = surest_first.sure[_apart(surest_first)] <= THRESHOLD
     if rejected.sum() < REJECTED:
         return found.sure
     return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())
 
 
-def find_digits(picture, looks, found, strokes, doubtful):
+def find_digits(picture, looks, found, strokes, threshold):
     """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure, labels), left to right.
 
     picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
-    (box, form) pairs that count as digits even where the finder saw none; doubtful: the lower threshold. A box is
-    (top, left, bottom, right) of the digit's ink in pixels, a form a uint8 array [28, 28] with bright ink on black,
-    sure the confidence, from 0 to 1, and labels are as in Found. If there are no digits, the list is empty.
+    (box, form) pairs that count as digits even where the finder saw none; threshold: the confidence above which a
+    candidate is taken for a digit. A box is (top, left, bottom, right) of the digit's ink in pixels, a form a uint8
+    array [28, 28] with bright ink on black, sure the confidence, from 0 to 1, and labels are as in Found. If there are
+    no digits, the list is empty.
     """
     image = Image.fromarray(picture)
-    found = found[found.sure > doubtful].surest_first()
+    found = found[found.sure > threshold].surest_first()
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:
-        kept = _kept(found)
+        kept = _apart(found)
         digits = found[kept]
         for place, number in enumerate(numbers[kept]):
             if number not in forms:
@@ -111,8 +111,8 @@ def find_digits(picture, looks, found, strokes, doubtful):
         if not blank.any():
             break
         found, numbers = found[~blank], numbers[~blank]  # digits that these suppressed may have ink
-    seen = zip((forms[number] for number in numbers[kept]), digits.sure, digits.labels, strict=True)
-    read = [(box, form, sure, labels) for (form, box), sure, labels in seen]
+    seen = zip(numbers[kept], digits.sure, digits.labels, strict=True)
+    read = [(*forms[number], sure, labels) for number, sure, labels in seen]
     for box, form in strokes:
         if not any(_covers(other[0], box) for other in read):
             read.append((box, form, STROKE_SURE, np.zeros(10)))
@@ -126,37 +126,16 @@ def _covers(box, other):
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
-def _kept(found):
-    """The detections that are taken for digits: an index array."""
-    apart = _apart(found)
-    return apart[_believed(found[apart])]
-
-
 def _apart(found):
     """Non-maximum suppression: the indices of those that do not overlap a surer one. `found` has the surest first."""
     boxes, areas = found.boxes.T, found.height * found.width
-    most = np.where(found.sure > CERTAIN, *OVERLAP)
     left, kept = np.ones(len(found), bool), []
     for number in range(len(found)):
         if left[number] and len(kept) < MOST:
             kept.append(number)
             sides = np.minimum(boxes[2:], boxes[2:, number, None]) - np.maximum(boxes[:2], boxes[:2, number, None])
-            left &= np.clip(sides, 0, None).prod(0) <= most * np.minimum(areas, areas[number])
+            left &= np.clip(sides, 0, None).prod(0) <= OVERLAP * np.minimum(areas, areas[number])
     return np.array(kept, int)
-
-
-def _believed(found):
-    """The certain ones (or, if there are none, the surest) and the doubtful ones next to them: a boolean array."""
-    believed = found.sure > min(CERTAIN, found.sure.max(initial=0) * 0.99)
-    while True:
-        sizes = found.size[believed]
-        down, across = (np.abs(middle[:, None] - middle[believed]) for middle in (found.row, found.column))
-        size = found.size[:, None] / sizes
-        beside = (down < 0.35 * sizes) & (across < 2.2 * sizes) & (size > 0.6) & (size < 1.6)
-        more = believed | beside.any(1)
-        if (more == believed).all():
-            return believed
-        believed = more
 
 
 def in_lines(digits):

@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import DOUBTFUL, among_text, candidates, find_digits
+from handwriting.lines import THRESHOLD, among_text, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -33,7 +33,7 @@ ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and t
 DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a drawing: it has no small digits
 SURER = 1  # in logits: digits are expected in a drawing; of 480 drawn digits it says 98.7 % sure, and 98.1 % are right
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
-ALONE = 0.25  # lines.DOUBTFUL where only the finder sees digits: a lone stroke looks like a letter to the judge
+ALONE = 0.25  # lines.THRESHOLD where only the finder sees digits: a lone stroke looks like a letter to the judge
 FEW = 24  # candidates, at all scales: 3 pictures of up to two such digits have at most 17; 9 pages of text, at least 28
 ACCEPTED = 0.6  # confidence: if none of a few candidates has more, the finder alone decides
 STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
@@ -246,7 +246,7 @@ def _found(picture, *sizes, is_judged=True, is_drawing=False):
         elif is_lone:
             seen.maps[1] /= seen.maps[1].max()
     strokes = _lone_strokes(picture) if is_drawing else ()
-    return find_digits(picture, looks, found, strokes, ALONE if is_lone else DOUBTFUL)
+    return find_digits(picture, looks, found, strokes, ALONE if is_lone else THRESHOLD)
 
 
 def _answered(found, logits_of):

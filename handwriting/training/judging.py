@@ -72,10 +72,6 @@ class Candidates(torch.utils.data.Dataset):
     def __len__(self):
         return STEPS * BATCH_SIZE // REPEATS  # more than are needed
 
-    def _finder(self, x):
-        with torch.autocast("cpu", torch.bfloat16):
-            return [maps.float() for maps in self.finder(x)]
-
     def __getitem__(self, number):
         rng = np.random.default_rng([SEED, number])
         kinds = KINDS if rng.random() < 0.5 else CLEAN
@@ -84,7 +80,7 @@ class Candidates(torch.utils.data.Dataset):
         page = make_page(rng, self.images, self.labels, SHAPE, kinds, letters=self.letters)
         if rng.random() < LYING:
             page = lying(page, rng.integers(1, 4))
-        looks = look(self._finder, page.photo, rng.choice(LARGEST))
+        looks = look(self.finder, page.photo, rng.choice(LARGEST))
         found = candidates(page.photo.shape, looks)
         found = found[rng.permutation(len(found))[:MOST]]
         answers = truth(page, found)
