@@ -17,8 +17,8 @@ def form_of(image, look, found, number):
     """The box of a digit's ink, and the digit in MNIST's form, or None if it has no ink.
 
     image: a PIL image, RGB; look: the finder.Look in which the digit was found; found: the lines.Found of the whole
-    image; number: the digit's index in it. The box is (top, left, bottom, right), in the image's
-    pixels, and the form a uint8 array [28, 28], bright ink on black.
+    image; number: the digit's index in it. The box is (top, left, bottom, right), in the image's pixels, and the form a
+    uint8 array [28, 28], bright ink on black.
     """
     scale, maps = look.scale, look.maps
     # In float32, like the centres it is compared with below: otherwise rounding could make this one not the nearest.
