@@ -119,7 +119,9 @@ def read(picture, logits_of):
     if _is_mnists(picture):
         return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0, np.zeros(10))]], logits_of))
     reading = _read_upright(picture, logits_of)
-    if max(picture.shape) < TURNED_SIDE or not reading.lines or _certainties(reading).mean() > TURNED_UNSURE:
+    if max(picture.shape) < TURNED_SIDE or not reading.lines:
+        return reading
+    if len(reading.digits) >= TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
         return reading
     angle = _best_angle(picture, reading, logits_of)
     if not angle:

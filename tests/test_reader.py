@@ -85,6 +85,14 @@ def test_a_page_at_any_angle_is_read_and_its_boxes_lie_on_the_digits(digits, log
     assert (distances < 6).mean() > 0.85
 
 
+def test_a_page_is_turned_even_if_a_sure_digit_was_seen_on_it_as_it_lay(digits, logits_of, monkeypatch):
+    page = make_page(np.random.default_rng(2), *digits, (300, 400), {}, 30, ("line", 2.5))
+    lying, read_upright = turned(page.photo, 90), reader._read_upright
+    seen = reader.Reading([Line([Digit((140, 190, 170, 210), digits[0][0], 0.99 * np.eye(10)[7])])])
+    monkeypatch.setattr(reader, "_read_upright", lambda *given: seen if given[0] is lying else read_upright(*given))
+    assert read(lying, logits_of).turned == 270
+
+
 def test_a_slightly_tilted_page_is_not_turned_upside_down(digits, logits_of):
     for number, seed in enumerate((3, 4, 5)):
         page = make_page(np.random.default_rng(seed), *digits, (300, 400), {"coloured": 1}, 30)
