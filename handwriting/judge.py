@@ -20,7 +20,8 @@ from support.device import CPU, autocast, best_precision
 WEIGHTS = Path(__file__).parent / "judge.npz"
 HEIGHT, WIDTH, SIZE = 48, 96, 20  # pixels: of a patch, and of the longer side of the candidate in its middle
 WIDTHS = (24, 40, 72)  # channels at strides 2, 4, 8
-DOUBT = 1.2  # logits: a candidate as near as this to lines.THRESHOLD is in doubt
+DROPOUT = 0.3  # share of the features that are left out at random, in training
+DOUBT = 2  # logits: a candidate as near as this to lines.THRESHOLD is in doubt
 SIZES = 0.82, 1.22  # times the finder's: a candidate in doubt is judged at these sizes too, and the mean counts
 EPSILON = 1e-4  # the finder's confidence is taken as this far from 0 and 1, at the least
 BATCH_SIZE = 256  # patches; it has no effect on the result, only on memory
@@ -41,7 +42,7 @@ class Judge(nn.Module):
         self.last = nn.Linear(c * HEIGHT * WIDTH // 64, 11)
 
     def forward(self, x):
-        return self.last(self.layers(x).flatten(1))
+        return self.last(F.dropout(self.layers(x).flatten(1), DROPOUT, self.training))
 
 
 def patches_of(look, row, column, size):
@@ -56,9 +57,13 @@ def patches_of(look, row, column, size):
     sides = np.array(look.pixels.shape[:0:-1])  # width, height
     grid = torch.from_numpy(np.float32(2 * (places[:, None, None] + steps) / sides - 1)).reshape(1, -1, WIDTH, 2)
     colours = F.grid_sample(look.pixels[None], grid, padding_mode="border", align_corners=False)[0]
-    colours = colours.reshape(3, -1, HEIGHT, WIDTH).transpose(0, 1)
-    spread, mean = torch.std_mean(colours, (1, 2, 3), keepdim=True)
-    return (colours - mean) / (spread + 0.02)
+    return normalised(colours.reshape(3, -1, HEIGHT, WIDTH).transpose(0, 1))
+
+
+def normalised(patches):
+    """Patches, float [N, 3, H, W], with mean 0 and standard deviation 1 in each."""
+    spread, mean = torch.std_mean(patches, (1, 2, 3), keepdim=True)
+    return (patches - mean) / (spread + 0.02)
 
 
 def load_judge():

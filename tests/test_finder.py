@@ -64,7 +64,7 @@ def test_the_judge_learns_which_candidates_are_digits(digits):
     ("net", "module", "loss", "settings"),
     [
         (finder, learning, (learning, "loss_function"), {"STEPS": 16, "BATCH_SIZE": 2}),
-        (judge, judging, (judging.F, "cross_entropy"), {"STEPS": 30, "BATCH_SIZE": 16, "POOL": 500}),
+        (judge, judging, (judging.F, "cross_entropy"), {"STEPS": 60, "BATCH_SIZE": 32, "POOL": 500}),
     ],
 )
 def test_training_lowers_the_loss(monkeypatch, tmp_path, net, module, loss, settings):
