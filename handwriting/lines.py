@@ -11,7 +11,7 @@ from handwriting.finder import PAD
 from handwriting.forms import form_of
 
 CANDIDATE = 0.1  # the finder's confidence in a candidate, at the least
-THRESHOLD = 0.38  # confidence above which a candidate is taken for a digit: on odd writers' pages, 0.3 makes up more
+THRESHOLD = 0.38  # confidence above which a candidate is taken for a digit: on odd writers' pages, 0.33 makes up more
 OVERLAP = 0.35  # of the smaller box: maximum overlap with a surer digit's box
 AMONG_TEXT, REJECTED = 1, 3  # in logits, times the share of candidates that are rejected, if there are 3 or more
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
