@@ -51,13 +51,14 @@ def patches_of(look, row, column, size):
     look: the finder.Look in which they were found; row, column, size: arrays [N], in the picture's pixels. The colours
     have mean 0 and standard deviation 1 in each patch.
     """
-    places = np.stack([column, row], 1) * look.scale + PAD
-    y, x = np.meshgrid(np.arange(HEIGHT) + 0.5 - HEIGHT / 2, np.arange(WIDTH) + 0.5 - WIDTH / 2, indexing="ij")
-    steps = (size * look.scale / SIZE)[:, None, None, None] * np.stack([x, y], 2)
     sides = np.array(look.pixels.shape[:0:-1])  # width, height
-    grid = torch.from_numpy(np.float32(2 * (places[:, None, None] + steps) / sides - 1)).reshape(1, -1, WIDTH, 2)
+    places = 2 * (np.stack([column, row], 1) * look.scale + PAD) / sides - 1
+    steps = (size * look.scale / SIZE)[:, None] * [WIDTH, HEIGHT] / sides
+    affine = torch.from_numpy(np.stack([steps * [1, 0], steps * [0, 1], places], 2)).float()
+    grid = F.affine_grid(affine, (len(row), 3, HEIGHT, WIDTH), align_corners=False).reshape(1, -1, WIDTH, 2)
     colours = F.grid_sample(look.pixels[None], grid, padding_mode="border", align_corners=False)[0]
-    return normalised(colours.reshape(3, -1, HEIGHT, WIDTH).transpose(0, 1))
+    patches = colours.reshape(3, -1, HEIGHT, WIDTH).transpose(0, 1)
+    return normalised(patches.contiguous(memory_format=torch.channels_last))
 
 
 def normalised(patches):
@@ -99,6 +100,6 @@ def _answers(judge, looks, found, size=1.0):
         for own in np.split(indices, range(BATCH_SIZE, len(indices), BATCH_SIZE)):
             patches = patches_of(looks[number], found.row[own], found.column[own], size * found.size[own])
             with autocast(CPU, best_precision(CPU)):
-                logits = judge(patches.contiguous(memory_format=torch.channels_last))
+                logits = judge(patches)
             answers[own] = logits.float().log_softmax(1)
     return answers
