@@ -82,7 +82,7 @@ def among_text(found):
     The more of a page's candidates are rejected, the more letters and signs are among those that are not.
     """
     surest_first = found.surest_first()
-    rejected = surest_first.sure[_apart(surest_first)] <= THRESHOLD
+    rejected = surest_first.sure[apart(surest_first)] <= THRESHOLD
     if rejected.sum() < REJECTED:
         return found.sure
     return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())
@@ -102,7 +102,7 @@ def find_digits(picture, looks, found, strokes, threshold):
     forms = {}  # by the digit's index in the initial `found`
     numbers = np.arange(len(found))
     while True:
-        kept = _apart(found)
+        kept = apart(found)
         digits = found[kept]
         for place, number in enumerate(numbers[kept]):
             if number not in forms:
@@ -126,7 +126,7 @@ def _covers(box, other):
     return box[0] <= row <= box[2] and box[1] <= column <= box[3]
 
 
-def _apart(found):
+def apart(found):
     """Non-maximum suppression: the indices of those that do not overlap a surer one. `found` has the surest first."""
     boxes, areas = found.boxes.T, found.height * found.width
     left, kept = np.ones(len(found), bool), []

@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import THRESHOLD, among_text, candidates, find_digits
+from handwriting.lines import THRESHOLD, among_text, apart, candidates, find_digits
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -123,7 +123,7 @@ def read(picture, logits_of):
         return reading
     if len(reading.digits) >= TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
         return reading
-    angle = _best_angle(picture, reading, logits_of)
+    angle = _best_angle(picture, reading)
     if not angle:
         return reading
     other = _read_upright(turned(picture, angle), logits_of)
@@ -174,11 +174,11 @@ def _lone_strokes(picture):
     return strokes
 
 
-def _best_angle(picture, reading, logits_of):
+def _best_angle(picture, reading):
     """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
 
     To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read, and the
-    judge only sees it upright and at the best angle.
+    judge alone classifies them.
     """
     boxes = np.array([digit.box for digit in reading.digits])
     size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
@@ -194,12 +194,14 @@ def _best_angle(picture, reading, logits_of):
     part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
 
     @functools.cache
-    def score(angle, is_judged=False):
-        found = _found(turned(part, angle), 1.0, smallest, is_judged=is_judged)
-        return _score(Reading(_answered(found, logits_of)))
+    def score(angle):
+        found = _judged(turned(part, angle), 1.0, smallest)[1]
+        found.sure = found.sure * np.exp(found.labels.max(1))
+        found = found[found.sure > THRESHOLD].surest_first()
+        return (found.sure[apart(found)] ** 2).sum()
 
     best = max(ANGLES, key=score)
-    if not best or score(best, True) < TURNED_SURER * score(0, True):
+    if score(best) < TURNED_SURER * score(0):
         return 0
     return max((best, *(best + more for more in FINER)), key=score) % 360
 
@@ -228,16 +230,21 @@ def _read_upright(picture, logits_of):
     return Reading(_answered(_found(picture), logits_of))
 
 
-def _found(picture, *sizes, is_judged=True, is_drawing=False):
-    """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest`, `smallest` and `large`."""
+def _judged(picture, *sizes):
+    """What the finder saw, and the candidates: as the judge sees them, and the finder's confidence in each."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = candidates(picture.shape, looks)
     finders = found.sure
-    if is_judged:
-        found.sure, found.labels = judged(judge, looks, found)
-        if not is_drawing:
-            found.sure = among_text(found)
+    found.sure, found.labels = judged(judge, looks, found)
+    return looks, found, finders
+
+
+def _found(picture, *sizes, is_drawing=False):
+    """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest`, `smallest` and `large`."""
+    looks, found, finders = _judged(picture, *sizes)
+    if not is_drawing:
+        found.sure = among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.
     is_lone = len(found) <= FEW and not (found.sure > ACCEPTED).any()
     if is_lone:
