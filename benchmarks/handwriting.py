@@ -19,8 +19,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
+from handwriting.lines import turned
 from handwriting.photo import load_photo
-from handwriting.reader import read, turned
+from handwriting.reader import read
 from handwriting.training.pages import make_page
 from handwriting.training.texts import Letters
 from Model import load_parameters

@@ -2,7 +2,7 @@
 
 This file runs the others: finder.py finds what may be a digit, judge.py looks again at each, forms.py cuts out the
 digits and gives them MNIST's form, lines.py groups them into lines, and myCNN, with the judge's help, classifies them.
-A page that lies at an angle is turned here.
+If a page lies at an angle, lines.py says at which, and it is turned and read again.
 """
 
 import functools
@@ -18,18 +18,24 @@ from scipy.special import expit, logit
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import THRESHOLD, among_text, apart, candidates, find_digits
+from handwriting.lines import (
+    THRESHOLD,
+    TURNED_DIGITS,
+    TURNED_SURER,
+    among_text,
+    best_angle,
+    candidates,
+    find_digits,
+    turned,
+    turned_back,
+)
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
 TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
 JUDGES = 1.5  # weight of the judge's labels beside myCNN's logits: on odd writers, 1 reads 3 digits less, 2 one more
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
-TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
-TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
-TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn its crop and the page; 15 of 16 had over 1.13
 TURNED_UNSURE = 0.94  # mean certainty: if more, a page is not tried at other angles; upside down, 16 had 0.67 to 0.92
-ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a drawing: it has no small digits
 SURER = 2  # in logits: digits are expected in a drawing; of 480 drawn digits it says 96.8 % sure, and 97.1 % are right
 DRAWN_MARGIN = 24  # pixels: around a drawing's ink
@@ -123,7 +129,7 @@ def read(picture, logits_of):
         return reading
     if len(reading.digits) >= TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
         return reading
-    angle = _best_angle(picture, reading)
+    angle = best_angle(picture, [digit.box for digit in reading.digits], lambda *crop: _judged(*crop)[1])
     if not angle:
         return reading
     other = _read_upright(turned(picture, angle), logits_of)
@@ -131,7 +137,7 @@ def read(picture, logits_of):
         return reading
     other.turned = angle
     for digit in other.digits:
-        digit.box = _turned_back(digit.box, picture.shape, angle)
+        digit.box = turned_back(digit.box, picture.shape, angle)
     return other
 
 
@@ -172,58 +178,6 @@ def _lone_strokes(picture):
             box = top, left, part[0].stop, part[1].stop
             strokes.append((box, mnist_form(ink[part] * own, own)))
     return strokes
-
-
-def _best_angle(picture, reading):
-    """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
-
-    To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read, and the
-    judge alone classifies them.
-    """
-    boxes = np.array([digit.box for digit in reading.digits])
-    size = np.median((boxes[:, 2:] - boxes[:, :2]).max(1))
-    smallest = 1.0  # at this scale alone, the digits of the crop have the right size
-    if len(boxes) < TURNED_DIGITS / 2:  # what was found may not be digits at all
-        size, smallest = max(picture.shape) * TURNED_SIZE / TURNED_PART, 0.0
-    factor = min(1, TURNED_SIZE / size)
-    side = int(TURNED_PART / factor)
-    middles = np.median(boxes[:, :2], axis=0)
-    top, left = (int(np.clip(m - side / 2, 0, max(0, s - side))) for m, s in zip(middles, picture.shape, strict=False))
-    part = picture[top : top + side, left : left + side]
-    small = [max(8, round(length * factor)) for length in part.shape[1::-1]]
-    part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
-
-    @functools.cache
-    def score(angle):
-        found = _judged(turned(part, angle), 1.0, smallest)[1]
-        found.sure = found.sure * np.exp(found.labels.max(1))
-        found = found[found.sure > THRESHOLD].surest_first()
-        return (found.sure[apart(found)] ** 2).sum()
-
-    best = max(ANGLES, key=score)
-    if score(best) < TURNED_SURER * score(0):
-        return 0
-    return max((best, *(best + more for more in FINER)), key=score) % 360
-
-
-def turned(picture, angle):
-    """A picture turned by an angle, in degrees clockwise, enlarged to fit, with new corners in its border's colour."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    colour = tuple(int(value) for value in np.median(border, axis=0))
-    image = Image.fromarray(picture).rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
-    return np.array(image)
-
-
-def _turned_back(box, shape, angle):
-    """A box in a turned picture -> the box in the original, which has this shape and was turned by this angle."""
-    turn = np.deg2rad(angle)
-    height, width = shape[:2]
-    cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
-    y = np.array([box[0], box[0], box[2], box[2]]) - (height * cosine + width * sine) / 2
-    x = np.array([box[1], box[3], box[1], box[3]]) - (width * cosine + height * sine) / 2
-    rows = np.cos(turn) * y - np.sin(turn) * x + height / 2
-    columns = np.sin(turn) * y + np.cos(turn) * x + width / 2
-    return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
 
 
 def _read_upright(picture, logits_of):

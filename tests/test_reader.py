@@ -13,9 +13,9 @@ import train
 from benchmarks.handwriting import ROWS, letters, measure, pages_of
 from handwriting import reader
 from handwriting.finder import look
-from handwriting.lines import MOST
+from handwriting.lines import MOST, turned
 from handwriting.photo import load_photo
-from handwriting.reader import Digit, Line, read, read_drawing, turned
+from handwriting.reader import Digit, Line, read, read_drawing
 from handwriting.training.pages import make_page
 from Model import load_parameters
 from support.predicting import predict
