@@ -192,9 +192,7 @@ def main():
         pictures = pictures_in(folder)
     else:
         images, labels = (part.numpy() for part in train.load_mnist(train=False, device=devices.CPU))
-        pictures = (
-            ((row, "all"), picture, written) for row in ROWS for picture, written in pages_of(row, images[:, 0], labels)
-        )
+        pictures = (((row, "all"), *page) for row in ROWS for page in pages_of(row, images[:, 0], labels))
     scores = measure(pictures, lambda digits: predict(model, digits))
     print(f"read on {devices.device_name(devices.CPU)}\n")
     print("| pictures | digits | right, % | recall, % | precision, % | wholly right | ms |\n" + "| --- " * 7 + "|")

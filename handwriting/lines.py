@@ -200,7 +200,7 @@ def best_angle(picture, boxes, judged):
         return (found.sure[_apart(found)] ** 2).sum()
 
     best = max(ANGLES, key=score)
-    if score(best) < TURNED_SURER * score(0):
+    if score(best) <= TURNED_SURER * score(0):
         return 0
     return max((best, *(best + more for more in FINER)), key=score) % 360
 

@@ -15,20 +15,10 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from scipy.special import expit, logit
 
+from handwriting import lines
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import judged, load_judge
-from handwriting.lines import (
-    THRESHOLD,
-    TURNED_DIGITS,
-    TURNED_SURER,
-    among_text,
-    best_angle,
-    candidates,
-    find_digits,
-    turned,
-    turned_back,
-)
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -127,17 +117,17 @@ def read(picture, logits_of):
     reading = _read_upright(picture, logits_of)
     if max(picture.shape) < TURNED_SIDE or not reading.lines:
         return reading
-    if len(reading.digits) >= TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
+    if len(reading.digits) >= lines.TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
         return reading
-    angle = best_angle(picture, [digit.box for digit in reading.digits], lambda *crop: _judged(*crop)[1])
+    angle = lines.best_angle(picture, [digit.box for digit in reading.digits], lambda *crop: _judged(*crop)[1])
     if not angle:
         return reading
-    other = _read_upright(turned(picture, angle), logits_of)
-    if len(other.digits) < TURNED_DIGITS or _score(other) < TURNED_SURER * _score(reading):
+    other = _read_upright(lines.turned(picture, angle), logits_of)
+    if len(other.digits) < lines.TURNED_DIGITS or _score(other) < lines.TURNED_SURER * _score(reading):
         return reading
     other.turned = angle
     for digit in other.digits:
-        digit.box = turned_back(digit.box, picture.shape, angle)
+        digit.box = lines.turned_back(digit.box, picture.shape, angle)
     return other
 
 
@@ -188,7 +178,7 @@ def _judged(picture, *sizes):
     """What the finder saw, and the candidates: as the judge sees them, and the finder's confidence in each."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
-    found = candidates(picture.shape, looks)
+    found = lines.candidates(picture.shape, looks)
     finders = found.sure
     found.sure, found.labels = judged(judge, looks, found)
     return looks, found, finders
@@ -198,7 +188,7 @@ def _found(picture, *sizes, is_drawing=False):
     """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest`, `smallest` and `large`."""
     looks, found, finders = _judged(picture, *sizes)
     if not is_drawing:
-        found.sure = among_text(found)
+        found.sure = lines.among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.
     is_lone = len(found) <= FEW and not (found.sure > ACCEPTED).any()
     if is_lone:
@@ -209,7 +199,7 @@ def _found(picture, *sizes, is_drawing=False):
         elif is_lone:
             seen.maps[1] /= seen.maps[1].max()
     strokes = _lone_strokes(picture) if is_drawing else ()
-    return find_digits(picture, looks, found, strokes, ALONE if is_lone else THRESHOLD)
+    return lines.find_digits(picture, looks, found, strokes, ALONE if is_lone else lines.THRESHOLD)
 
 
 def _answered(found, logits_of):
