@@ -73,16 +73,16 @@ def load_judge():
 
 
 @torch.inference_mode()
-def judged(judge, looks, found):
+def judged(judge, looks, found, again=SIZES):
     """The confidence, from 0 to 1, that each candidate is a digit, float64 [N], and its labels, as in lines.Found.
 
     The confidence comes from the mean of the finder's logit and the judge's; in doubt, what the judge says is a mean
-    over several sizes. looks: what finder.look returned; found: the candidates, as lines.Found.
+    over the sizes `again` too. looks: what finder.look returned; found: the candidates, as lines.Found.
     """
     finders = logit(np.clip(found.sure, EPSILON, 1 - EPSILON))
     own = _answers(judge, looks, found)
     doubtful = np.flatnonzero(np.abs((finders + _odds(own)) / 2 - logit(THRESHOLD)) < DOUBT)
-    others = [_answers(judge, looks, found[doubtful], size) for size in SIZES]
+    others = [_answers(judge, looks, found[doubtful], size) for size in again]
     own[doubtful] = np.mean([own[doubtful], *others], axis=0)
     return expit((finders + _odds(own)) / 2), log_softmax(own[:, :10], axis=1)
 

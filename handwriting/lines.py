@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 from scipy.special import expit, logit
 
@@ -17,9 +17,9 @@ OVERLAP = 0.35  # of the smaller box: maximum overlap with a surer digit's box
 AMONG_TEXT, REJECTED = 1, 3  # in logits, times the share of candidates that are rejected, if there are 3 or more
 LEVEL = 4  # weight of the prior that lines are level, in squared digit heights, against the evidence of pairs of digits
 MOST = 1000  # maximum number of digits in a picture
-TURNED_PART, TURNED_SIZE = 320, 24  # pixels: side of the crop tried at other angles, and size of its digits, shrunk
+TURNED_PART, TURNED_SIZE = 320, 24  # pixels: diameter of the disc tried at other angles, and its digits' size, shrunk
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
-TURNED_SURER = 1.1  # times the sum of squared certainties needed to turn its crop and the page; 15 of 16 had over 1.13
+TURNED_SURER = 1.1  # times the score as it lies, needed to turn the crop, and then the page; 15 of 16 had over 1.13
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
 STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits are expected
 
@@ -175,7 +175,7 @@ def in_lines(digits):
 def best_angle(picture, boxes, judged):
     """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
 
-    To save time, only a crop around the middle digit is tried, scaled down until its digits can just be read, and the
+    To save time, only a disc around the middle digit is tried, scaled down until its digits can just be read, and the
     judge alone classifies them. boxes: of the digits that were read in the picture as it lies, at least one; judged: a
     function from a picture, and finder.look's `largest` and `smallest`, to its candidates as the judge sees them.
     """
@@ -185,16 +185,19 @@ def best_angle(picture, boxes, judged):
     if len(boxes) < TURNED_DIGITS / 2:  # what was found may not be digits at all
         size, smallest = max(picture.shape) * TURNED_SIZE / TURNED_PART, 0.0
     factor = min(1, TURNED_SIZE / size)
-    side = int(TURNED_PART / factor)
+    side = min(int(TURNED_PART / factor), max(picture.shape))
     middles = np.median(boxes[:, :2], axis=0)
     top, left = (int(np.clip(m - side / 2, 0, max(0, s - side))) for m, s in zip(middles, picture.shape, strict=False))
     part = picture[top : top + side, left : left + side]
-    small = [max(8, round(length * factor)) for length in part.shape[1::-1]]
-    part = np.array(Image.fromarray(part).resize(small, Image.Resampling.BOX))
+    colour, sides = _border_colour(part), [round(side * factor)] * 2
+    part = ImageOps.pad(Image.fromarray(part), sides, Image.Resampling.BOX, colour)
+    blank, disc = Image.new("RGB", sides, colour), Image.new("L", sides)
+    ImageDraw.Draw(disc).ellipse((0, 0, *sides), 255)
 
     @functools.cache
     def score(angle):
-        found = judged(turned(part, angle), 1.0, smallest)
+        turned_part = part.rotate(-angle, Image.Resampling.BICUBIC, fillcolor=colour)
+        found = judged(np.array(Image.composite(turned_part, blank, disc)), 1.0, smallest)
         found.sure = found.sure * np.exp(found.labels.max(1))
         found = found[found.sure > THRESHOLD].surest_first()
         return (found.sure[_apart(found)] ** 2).sum()
@@ -207,10 +210,13 @@ def best_angle(picture, boxes, judged):
 
 def turned(picture, angle):
     """A picture turned by an angle, in degrees clockwise, enlarged to fit, with new corners in its border's colour."""
+    image = Image.fromarray(picture)
+    return np.array(image.rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=_border_colour(picture)))
+
+
+def _border_colour(picture):
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    colour = tuple(int(value) for value in np.median(border, axis=0))
-    image = Image.fromarray(picture).rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
-    return np.array(image)
+    return tuple(int(value) for value in np.median(border, axis=0))
 
 
 def turned_back(box, shape, angle):

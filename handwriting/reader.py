@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from handwriting import lines
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
-from handwriting.judge import judged, load_judge
+from handwriting.judge import SIZES, judged, load_judge
 
 UNSURE = 0.5  # answers with a lower certainty are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
@@ -132,7 +132,8 @@ def _read(picture, logits_of):
         return reading
     if len(reading.digits) >= lines.TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
         return reading
-    angle = lines.best_angle(picture, [digit.box for digit in reading.digits], lambda *crop: _judged(*crop)[1])
+    boxes = [digit.box for digit in reading.digits]
+    angle = lines.best_angle(picture, boxes, lambda *crop: _judged(*crop, again=())[1])
     if not angle:
         return reading
     other = _read_upright(lines.turned(picture, angle), logits_of)
@@ -186,13 +187,13 @@ def _read_upright(picture, logits_of):
     return Reading(_answered(_found(picture), logits_of))
 
 
-def _judged(picture, *sizes):
+def _judged(picture, *sizes, again=SIZES):
     """What the finder saw, and the candidates: as the judge sees them, and the finder's confidence in each."""
     finder, judge = _networks()
     looks = look(finder, picture, *sizes)
     found = lines.candidates(picture.shape, looks)
     finders = found.sure
-    found.sure, found.labels = judged(judge, looks, found)
+    found.sure, found.labels = judged(judge, looks, found, again)
     return looks, found, finders
 
 
@@ -232,8 +233,8 @@ def _answered(found, logits_of):
 
 def _score(reading):
     """How well a page is read, to be compared with the same page turned."""
-    # Squared, for upside down many digits are read as others, but none as surely.
-    return (_certainties(reading) ** 2).sum()
+    # Cubed, for upside down many digits are read as others, but none as surely; squared, a page of print was turned.
+    return (_certainties(reading) ** 3).sum()
 
 
 def _certainties(reading):
