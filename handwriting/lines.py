@@ -191,13 +191,13 @@ def best_angle(picture, boxes, judged):
     part = picture[top : top + side, left : left + side]
     colour, sides = _border_colour(part), [round(side * factor)] * 2
     part = ImageOps.pad(Image.fromarray(part), sides, Image.Resampling.BOX, colour)
-    blank, disc = Image.new("RGB", sides, colour), Image.new("L", sides)
+    disc = Image.new("L", sides)
     ImageDraw.Draw(disc).ellipse((0, 0, *sides), 255)
+    part = Image.composite(part, Image.new("RGB", sides, colour), disc)
 
     @functools.cache
     def score(angle):
-        turned_part = part.rotate(-angle, Image.Resampling.BICUBIC, fillcolor=colour)
-        found = judged(np.array(Image.composite(turned_part, blank, disc)), 1.0, smallest)
+        found = judged(np.array(part.rotate(-angle, Image.Resampling.BICUBIC, fillcolor=colour)), 1.0, smallest)
         found.sure = found.sure * np.exp(found.labels.max(1))
         found = found[found.sure > THRESHOLD].surest_first()
         return (found.sure[_apart(found)] ** 2).sum()
