@@ -73,7 +73,7 @@ def load_judge():
 
 
 @torch.inference_mode()
-def judged(judge, looks, found, again=SIZES):
+def judged(judge, looks, found, again):
     """The confidence, from 0 to 1, that each candidate is a digit, float64 [N], and its labels, as in lines.Found.
 
     The confidence comes from the mean of the finder's logit and the judge's; in doubt, what the judge says is a mean

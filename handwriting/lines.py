@@ -193,11 +193,11 @@ def best_angle(picture, boxes, judged):
     part = ImageOps.pad(Image.fromarray(part), sides, Image.Resampling.BOX, colour)
     disc = Image.new("L", sides)
     ImageDraw.Draw(disc).ellipse((0, 0, *sides), 255)
-    part = Image.composite(part, Image.new("RGB", sides, colour), disc)
+    part = np.array(Image.composite(part, Image.new("RGB", sides, colour), disc))
 
     @functools.cache
     def score(angle):
-        found = judged(np.array(part.rotate(-angle, Image.Resampling.BICUBIC, fillcolor=colour)), 1.0, smallest)
+        found = judged(turned(part, angle, enlarged=False), 1.0, smallest)
         found.sure = found.sure * np.exp(found.labels.max(1))
         found = found[found.sure > THRESHOLD].surest_first()
         return (found.sure[_apart(found)] ** 2).sum()
@@ -208,10 +208,10 @@ def best_angle(picture, boxes, judged):
     return max((best, *(best + more for more in FINER)), key=score) % 360
 
 
-def turned(picture, angle):
-    """A picture turned by an angle, in degrees clockwise, enlarged to fit, with new corners in its border's colour."""
+def turned(picture, angle, enlarged=True):
+    """A picture turned by an angle, in degrees clockwise, enlarged to fit or not; corners get its border's colour."""
     image = Image.fromarray(picture)
-    return np.array(image.rotate(-angle, Image.Resampling.BICUBIC, expand=True, fillcolor=_border_colour(picture)))
+    return np.array(image.rotate(-angle, Image.Resampling.BICUBIC, enlarged, fillcolor=_border_colour(picture)))
 
 
 def _border_colour(picture):
