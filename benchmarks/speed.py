@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from Model import myCNN
 from support import device as devices
+from support.mnist import unpack_mnist
 
 TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, if these are not flushed
 WARM_UP = 15  # steps of each way, which are not timed
@@ -203,7 +204,7 @@ def main():
     """Measure everything and print the tables, in Markdown."""
     device = devices.best_device()
     precision = devices.best_precision(device)
-    MNIST(train.DATA_DIR, download=True)  # unpacks the archives, which train.py does not need
+    unpack_mnist(train.DATA_DIR)
     print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
     changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
     ways = {  # settings for train.py, what is undone

@@ -1,36 +1,47 @@
-"""MNIST: the archives that come with the project, checked."""
+"""MNIST, which torchvision reads: makes sure that it is there, whole and unpacked."""
 
-import gzip
 import hashlib
 
-import torch
+from filelock import FileLock
 
 from support.errors import UserError
 from support.files import shown
 
-SHA256 = {  # of the official archives
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+SHA256 = {  # of the unpacked files; torchvision checks the archives alone
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
 
-def read_mnist(folder, part):
-    """The training digits (part "train") or the test digits ("t10k"), on the CPU, from `folder`/MNIST/raw.
+def unpack_mnist(folder):
+    """Make sure that torchvision.datasets.MNIST(folder) finds all digits. Where they are whole, nothing is written.
 
-    Returns (images, labels): uint8 [N, 1, 28, 28] in 0..255, and int64 [N] in 0..9. Raises UserError if an archive
-    is missing or differs from the official one.
+    If a file is missing, damaged or half unpacked, torchvision unpacks the archives, and downloads those that are not
+    whole. Two programs may do this at once. Raises UserError if it fails.
     """
     raw = folder / "MNIST" / "raw"
-    images, labels = _content(raw / f"{part}-images-idx3-ubyte.gz"), _content(raw / f"{part}-labels-idx1-ubyte.gz")
-    images = torch.frombuffer(images, dtype=torch.uint8, offset=16).view(-1, 1, 28, 28)
-    return images, torch.frombuffer(labels, dtype=torch.uint8, offset=8).long()
+    if not _damaged(raw):
+        return
+    from torchvision.datasets import MNIST  # here, because it takes a second
+
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with FileLock(raw / ".lock"):
+            if damaged := _damaged(raw):  # else another program has unpacked them meanwhile
+                for path in damaged:
+                    path.unlink(missing_ok=True)  # torchvision unpacks all if one is missing
+                MNIST(folder, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]  # torchvision's has several lines
+        problem = f"MNIST could not be unpacked in {shown(raw)}, or downloaded ({reason})"
+        raise UserError(f"{problem}: take it from the project's repository again, or allow writing there") from error
 
 
-def _content(archive):
-    """The bytes of the file in an archive of MNIST, as a bytearray, whose memory a tensor may share."""
-    packed = archive.read_bytes() if archive.is_file() else b""
-    if hashlib.sha256(packed).hexdigest() != SHA256[archive.name]:
-        raise UserError(f"{shown(archive)} is missing or damaged: download it again from the project's repository")
-    return bytearray(gzip.decompress(packed))
+def _damaged(raw):
+    return [path for name, sha256 in SHA256.items() if _sha256(path := raw / name) != sha256]
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

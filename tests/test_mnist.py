@@ -1,14 +1,18 @@
-"""MNIST is read correctly, or refused in one line."""
+"""MNIST is read whole, or refused in one line."""
 
 import shutil
+import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+import torchvision
 
 import train
+from support import mnist
 from support.errors import UserError
-from support.mnist import read_mnist
+from support.mnist import unpack_mnist
 
 
 def test_mnist_has_its_counts_and_first_labels(training_digits, test_digits):
@@ -20,15 +24,67 @@ def test_mnist_has_its_counts_and_first_labels(training_digits, test_digits):
         assert labels[:10].tolist() == head
 
 
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    """The folder of the archives in a fresh clone without a network; `tmp_path` is its data/."""
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # refuses connections
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for archive in (train.DATA_DIR / "MNIST" / "raw").glob("*.gz"):
+        shutil.copy(archive, raw)
+    return raw
+
+
+def contents(raw):
+    """What is in the unpacked files."""
+    return {path.name: path.read_bytes() for path in raw.glob("*-ubyte")}
+
+
 def flip_a_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])
-def test_an_archive_that_is_missing_or_damaged_is_named(tmp_path, damage):
-    shutil.copytree(train.DATA_DIR / "MNIST", tmp_path / "MNIST")
-    damage(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz")
-    with pytest.raises(UserError, match="gz is missing or damaged: download it again from the project's repository"):
-        read_mnist(tmp_path, "t10k")
+@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99_999])])
+def test_digits_that_are_damaged_missing_or_half_unpacked_are_unpacked_again(tmp_path, raw, damage):
+    unpack_mnist(tmp_path)
+    whole = contents(raw)
+    damage(raw / "train-images-idx3-ubyte")
+    unpack_mnist(tmp_path)
+    assert contents(raw) == whole
+
+
+def test_where_the_digits_are_whole_nothing_is_written_and_no_archive_is_needed(tmp_path, raw):
+    unpack_mnist(tmp_path)
+    for path in (raw / ".lock", *raw.glob("*.gz")):
+        path.unlink(missing_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in raw.iterdir()}
+    unpack_mnist(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in raw.iterdir()} == before
+
+
+def test_of_two_programs_that_start_at_once_one_unpacks_and_the_other_waits(tmp_path, raw, monkeypatch):
+    both, lock = threading.Barrier(2), mnist.FileLock  # both have seen that nothing is unpacked
+    monkeypatch.setattr(mnist, "FileLock", lambda path: both.wait(timeout=60) is not None and lock(path))
+    unpacking = mock.Mock(wraps=torchvision.datasets.MNIST)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", unpacking)
+    threads = [threading.Thread(target=unpack_mnist, args=(tmp_path,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert unpacking.call_count == 1
+    assert len(contents(raw)) == 4
+
+
+def test_an_archive_that_is_damaged_and_can_not_be_downloaded_is_named(tmp_path, raw):
+    flip_a_bit(raw / "t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte.gz.*take it from the project's repository again"):
+        unpack_mnist(tmp_path)
+
+
+def test_a_folder_that_can_not_be_written_is_named(tmp_path):
+    (tmp_path / "MNIST").touch()
+    with pytest.raises(UserError, match=r"MNIST/raw.*allow writing there"):
+        unpack_mnist(tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.datasets import MNIST
 from tqdm import tqdm
 
 from handwriting.finder import load_finder, look, save_network
@@ -17,7 +18,7 @@ from handwriting.training.learning import DATA_DIR, DECAY
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
-from support.mnist import read_mnist
+from support.mnist import unpack_mnist
 
 SHAPE = 256, 384  # pixels: height and width of the pages
 LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
@@ -125,13 +126,14 @@ def learn():
     cv2.setNumThreads(0)
     device = devices.best_device()
     precision, layout = devices.best_precision(device), devices.memory_format(device)
-    images, labels = read_mnist(DATA_DIR, "train")
+    unpack_mnist(DATA_DIR)
+    mnist = MNIST(DATA_DIR)
     torch.manual_seed(SEED)
     judge = Judge().to(device, memory_format=layout)
     average = AveragedModel(judge, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=0.03, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    pages = Candidates(load_finder(), images[:, 0].numpy(), labels.numpy(), letters)
+    pages = Candidates(load_finder(), mnist.data.numpy(), mnist.targets.numpy(), letters)
     workers = max(1, os.cpu_count() - 1)
     loader = iter(torch.utils.data.DataLoader(pages, None, num_workers=workers, prefetch_factor=64))
     pool = torch.zeros(POOL, 3, HEIGHT, WIDTH, dtype=torch.float16)

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.datasets import MNIST
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.texts import training_letters
 from support import device as devices
-from support.mnist import read_mnist
+from support.mnist import unpack_mnist
 from support.weights import load_weights
 
 DATA_DIR = Path(__file__).parent.parent.parent / "data"
@@ -123,7 +124,8 @@ def learn():
     letters = training_letters()
     cv2.setNumThreads(0)
     device = devices.best_device()
-    images, labels = read_mnist(DATA_DIR, "train")
+    unpack_mnist(DATA_DIR)
+    mnist = MNIST(DATA_DIR)
     precision = devices.best_precision(device)
     torch.manual_seed(SEED)
     layout = devices.memory_format(device)
@@ -135,7 +137,7 @@ def learn():
     average = AveragedModel(finder, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    pages = Pages(images[:, 0].numpy(), labels.numpy(), letters)
+    pages = Pages(mnist.data.numpy(), mnist.targets.numpy(), letters)
     workers = max(1, os.cpu_count() - 1)
     loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, num_workers=workers, prefetch_factor=8)
     for step, (photos, wanted) in enumerate(bar := tqdm(loader, unit=" steps")):
