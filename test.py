@@ -81,9 +81,9 @@ def main(arguments=()):
         print(f"it was trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)
     model = load_parameters(path)  # stays on the CPU: a photo's few digits are read before a GPU is ready
     if options.draw:
-        return serve(model, lambda digits: predict(model, digits))
+        return serve(model)
     folder = Path.cwd() if run.resolve() == SMALL.resolve() else run
-    return read_images(images, lambda digits: predict(model, digits), folder)
+    return read_images(images, model, folder)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from handwriting.training.pages import make_page
 from handwriting.training.texts import Letters
 from Model import load_parameters
 from support import device as devices
-from support.predicting import predict
 from support.runs import epoch_files
 
 PAGES = 12  # per row
@@ -67,7 +66,7 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
     "printed boxes, arrows, dice": (PAPER | {"shapes": 1}, {}),
     "tables": (PAPER | {"tabular": 1}, {}),
 }
-SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of certainty
+SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of confidence
 
 
 def letters():
@@ -96,21 +95,21 @@ def pages_of(row, images, labels, count=PAGES, seed=1):
         yield np.ascontiguousarray(photo), ["".join(lines[row]) for row in sorted(lines)]
 
 
-def compared(written, found):
+def compared(written, text):
     """Two texts' Levenshtein distance (how many characters must be changed, deleted or inserted to turn one into the
     other), and which characters of the second are right in that alignment, a list of bools.
     """
-    rows = [list(range(len(found) + 1))]
+    rows = [list(range(len(text) + 1))]
     for number, one in enumerate(written, 1):
         row = [number]
-        for column, other in enumerate(found, 1):
+        for column, other in enumerate(text, 1):
             row.append(min(rows[-1][column] + 1, row[-1] + 1, rows[-1][column - 1] + (one != other)))
         rows.append(row)
-    right, at, column = [False] * len(found), len(written), len(found)
+    right, at, column = [False] * len(text), len(written), len(text)
     while at and column:
-        if rows[at][column] == rows[at - 1][column - 1] + (written[at - 1] != found[column - 1]):
+        if rows[at][column] == rows[at - 1][column - 1] + (written[at - 1] != text[column - 1]):
             at, column = at - 1, column - 1
-            right[column] = written[at] == found[column]
+            right[column] = written[at] == text[column]
         elif rows[at][column] == rows[at - 1][column] + 1:
             at -= 1
         else:
@@ -128,21 +127,21 @@ class Score:
     pictures: int = 0
     whole: int = 0
     seconds: float = 0
-    said: list = field(default_factory=list)  # the certainty of each digit read
+    said: list = field(default_factory=list)  # the confidence of each digit read
     true: list = field(default_factory=list)  # and whether it is right
 
     def add(self, reading, seconds, written):
         """Add a Reading, and how long it took, of a picture on which lines of digits are written, a list of texts."""
-        found = [line.text.replace(" ", "") for line in reading.lines]
+        lines = [line.text.replace(" ", "") for line in reading.lines]
         text = "".join(written)
-        wrong, right = compared(text, "".join(found))
+        wrong, right = compared(text, "".join(lines))
         self.seconds += seconds
         self.digits += len(text)
         self.wrong += min(wrong, len(text))
         self.in_common += sum(right)
         self.pictures += 1
-        self.whole += found == written
-        self.said += [digit.certainty for digit in reading.digits]
+        self.whole += lines == written
+        self.said += [digit.confidence for digit in reading.digits]
         self.true += right
 
     def __str__(self):
@@ -151,12 +150,12 @@ class Score:
         return f"{self.digits} | {shares} | {self.whole} of {self.pictures} | {self.seconds / self.pictures * 1000:.0f}"
 
 
-def measure(pictures, logits_of):
+def measure(pictures, model):
     """Read pictures, (part names, picture, the lines written on it) each: a dict of the parts' Scores."""
     scores = {}
     for parts, picture, written in pictures:
         start = time.perf_counter()
-        reading = read(picture, logits_of)
+        reading = read(picture, model)
         seconds = time.perf_counter() - start
         for part in parts:
             scores.setdefault(part, Score()).add(reading, seconds, written)
@@ -164,7 +163,7 @@ def measure(pictures, logits_of):
 
 
 def print_said(score, name):
-    """Print, for each bin of certainty, how many of the digits in it are right."""
+    """Print, for each bin of confidence, how many of the digits in it are right."""
     said, true = np.array(score.said), np.array(score.true)
     for low, high in pairwise(SAID):
         among = (said >= low) & (said < high)
@@ -193,7 +192,7 @@ def main():
     else:
         images, labels = (part.numpy() for part in train.load_mnist(train=False, device=devices.CPU))
         pictures = (((row, "all"), *page) for row in ROWS for page in pages_of(row, images[:, 0], labels))
-    scores = measure(pictures, lambda digits: predict(model, digits))
+    scores = measure(pictures, model)
     print(f"read on {devices.device_name(devices.CPU)}\n")
     print("| pictures | digits | right, % | recall, % | precision, % | wholly right | ms |\n" + "| --- " * 7 + "|")
     for name, score in scores.items():

@@ -14,7 +14,6 @@ from handwriting.photo import page_of, pages
 from handwriting.reader import read
 from Model import load_parameters
 from support.errors import UserError
-from support.predicting import predict
 
 SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network that comes with the program
 
@@ -22,8 +21,9 @@ SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network th
 def read_file(path, model=None):
     """Yield what is written on each page of an image file, as a reader.Reading: its lines and their digits.
 
-    A digit's box is in pixels of the picture as a viewer shows it; on a PDF's page it is in points, 1/72 inch. model:
-    a myCNN, e.g. from Model.load_parameters; without it, the small network reads. Raises support.errors.UserError.
+    A digit's box is (left, top, right, bottom), in pixels of the picture as a viewer shows it; on a PDF's page it is in
+    points, 1/72 inch. model: a myCNN, on the CPU, e.g. from Model.load_parameters; without it, the small network reads.
+    Raises support.errors.UserError.
     """
     for _, page, _ in pages(Path(path), path):
         if isinstance(page, UserError):
@@ -41,7 +41,7 @@ def read_picture(picture, model=None):
 
 
 def _read(page, model):
-    reading = read(page.picture, functools.partial(predict, model or _small()))
+    reading = read(page.picture, model or _small())
     for digit in reading.digits:
         digit.box = page.given(digit.box)
     return reading

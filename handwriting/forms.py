@@ -17,14 +17,14 @@ def form_of(image, look, found, number):
     """The box of a digit's ink, and the digit in MNIST's form, or None if it has no ink.
 
     image: a PIL image, RGB; look: the finder.Look in which the digit was found; found: the lines.Found of the whole
-    image; number: the digit's index in it. The box is (top, left, bottom, right), in the image's pixels, and the form a
+    image; number: the digit's index in it. The box is (left, top, right, bottom), in the image's pixels, and the form a
     uint8 array [28, 28], bright ink on black.
     """
     scale, maps = look.scale, look.maps
     # In float32, like the centres it is compared with below: otherwise rounding could make this one not the nearest.
     row, column = np.float32(found.row[number]), np.float32(found.column[number])
     size = float(found.size[number])
-    top, left, bottom, right = (float(edge) for edge in found.boxes[number])
+    left, top, right, bottom = (float(edge) for edge in found.boxes[number])
     digit_height = bottom - top
     margin = MARGIN * size
     top, left = max(0, top - margin), max(0, left - margin)
@@ -50,8 +50,8 @@ def form_of(image, look, found, number):
     strokes *= ndimage.binary_dilation(mask, iterations=3)
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     down, across = (bottom - top) / height, (right - left) / width
-    box = (top + int(rows[0]) * down, left + int(columns[0]) * across)
-    box += (top + int(rows[-1] + 1) * down, left + int(columns[-1] + 1) * across)
+    box = (left + int(columns[0]) * across, top + int(rows[0]) * down)
+    box += (left + int(columns[-1] + 1) * across, top + int(rows[-1] + 1) * down)
     return box, mnist_form(strokes[part], mask[part])
 
 

@@ -50,7 +50,7 @@ class Found:
     @classmethod
     def at(cls, boxes, sure):
         """Found from boxes, float [N, 4], and confidences, [N]."""
-        top, left, bottom, right = np.array(boxes, float).reshape(-1, 4).T
+        left, top, right, bottom = np.array(boxes, float).reshape(-1, 4).T
         middle = (top + bottom) / 2, (left + right) / 2
         return cls(np.array(sure), *middle, bottom - top, right - left, np.full(len(top), -1), np.zeros((len(top), 10)))
 
@@ -61,9 +61,9 @@ class Found:
 
     @property
     def boxes(self):
-        """Top, left, bottom and right of each, [N, 4]."""
+        """Left, top, right and bottom of each, [N, 4]."""
         down, across = self.height / 2, self.width / 2
-        return np.stack([self.row - down, self.column - across, self.row + down, self.column + across], axis=1)
+        return np.stack([self.column - across, self.row - down, self.column + across, self.row + down], axis=1)
 
 
 def candidates(shape, looks):
@@ -98,7 +98,7 @@ def find_digits(picture, looks, found, strokes, threshold):
 
     picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
     (box, form) pairs that count as digits even where the finder saw none; threshold: the confidence above which a
-    candidate is taken for a digit. A box is (top, left, bottom, right) of the digit's ink in pixels, a form a uint8
+    candidate is taken for a digit. A box is (left, top, right, bottom) of the digit's ink in pixels, a form a uint8
     array [28, 28] with bright ink on black, sure the confidence, from 0 to 1, and labels are as in Found. If there are
     no digits, the list is empty.
     """
@@ -127,8 +127,8 @@ def find_digits(picture, looks, found, strokes, threshold):
 
 def _covers(box, other):
     """Whether the centre of `other` lies inside `box`."""
-    row, column = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
-    return box[0] <= row <= box[2] and box[1] <= column <= box[3]
+    column, row = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
+    return box[0] <= column <= box[2] and box[1] <= row <= box[3]
 
 
 def _apart(found):
@@ -173,7 +173,7 @@ def in_lines(digits):
 
 
 def best_angle(picture, boxes, judged):
-    """The angle, in degrees clockwise, by which to turn a picture so that it is read with the most certainty.
+    """The angle, in degrees clockwise, by which to turn a picture so that it is read with the highest confidence.
 
     To save time, only a disc around the middle digit is tried, scaled down until its digits can just be read, and the
     judge alone classifies them. boxes: of the digits that were read in the picture as it lies, at least one; judged: a
@@ -186,7 +186,7 @@ def best_angle(picture, boxes, judged):
         size, smallest = max(picture.shape) * TURNED_SIZE / TURNED_PART, 0.0
     factor = min(1, TURNED_SIZE / size)
     side = min(int(TURNED_PART / factor), max(picture.shape))
-    middles = np.median(boxes[:, :2], axis=0)
+    middles = np.median(boxes[:, 1::-1], axis=0)  # row, column
     top, left = (int(np.clip(m - side / 2, 0, max(0, s - side))) for m, s in zip(middles, picture.shape, strict=False))
     part = picture[top : top + side, left : left + side]
     colour, sides = _border_colour(part), [round(side * factor)] * 2
@@ -224,8 +224,8 @@ def turned_back(box, shape, angle):
     turn = np.deg2rad(angle)
     height, width = shape[:2]
     cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
-    y = np.array([box[0], box[0], box[2], box[2]]) - (height * cosine + width * sine) / 2
-    x = np.array([box[1], box[3], box[1], box[3]]) - (width * cosine + height * sine) / 2
+    y = np.array([box[1], box[1], box[3], box[3]]) - (height * cosine + width * sine) / 2
+    x = np.array([box[0], box[2], box[0], box[2]]) - (width * cosine + height * sine) / 2
     rows = np.cos(turn) * y - np.sin(turn) * x + height / 2
     columns = np.sin(turn) * y + np.cos(turn) * x + width / 2
-    return tuple(float(edge) for edge in (rows.min(), columns.min(), rows.max(), columns.max()))
+    return tuple(float(edge) for edge in (columns.min(), rows.min(), columns.max(), rows.max()))

@@ -18,7 +18,7 @@ from flask import Flask, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from handwriting.answers import layers, read_file, read_strokes
+from handwriting.answers import answer_drawing, answer_picture, layers
 from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
@@ -52,12 +52,12 @@ class Work:
                     job.set_exception(error)
 
 
-def make_app(model, logits_of, work):
-    """The page as a Flask application. model: a myCNN in eval mode, on the CPU. logits_of: as for reader.read.
+def make_app(model, work):
+    """The page as a Flask application. model: a myCNN in eval mode, on the CPU.
 
     GET / is the page. It posts an image file's bytes to /read (?part=left,top,right,bottom), a drawing's strokes to
-    /draw and a digit's form to /layers, and gets what answers.py returns as JSON. If several pictures are waiting, only
-    the newest is read: the others get status 409. Where there is no answer, status 4xx comes with one line of text.
+    /draw and a digit's image to /layers, and gets what answers.py returns as JSON. If several pictures are waiting,
+    only the newest is read: the others get status 409. Instead of an answer, one line of text comes with status 4xx.
     """
     app = Flask(__name__, static_folder=None)
     # Only these host names (no DNS rebinding): another site's name that points here must not let its scripts in.
@@ -79,11 +79,11 @@ def make_app(model, logits_of, work):
     @app.post("/read")
     def read():
         part = request.args.get("part", "0,0,1,1")
-        return work.result(read_file, io.BytesIO(request.get_data()), part, logits_of, replace=True)
+        return work.result(answer_picture, io.BytesIO(request.get_data()), part, model, replace=True)
 
     @app.post("/draw")
     def draw():
-        return work.result(read_strokes, request.get_json(force=True), logits_of, replace=True)
+        return work.result(answer_drawing, request.get_json(force=True), model, replace=True)
 
     @app.post("/layers")
     def explain():
@@ -115,21 +115,21 @@ class _Quiet(WSGIRequestHandler):
         """Log nothing, neither requests nor broken connections."""
 
 
-def serve(model, logits_of):
+def serve(model):
     """Serve the page on http://127.0.0.1:8000, or the next free port, and open it in the browser if there is one.
 
-    model: a myCNN in eval mode, on the CPU. logits_of: as for reader.read. Does not return: Ctrl-C ends it with a
+    model: a myCNN in eval mode, on the CPU. Does not return: Ctrl-C ends it with a
     KeyboardInterrupt, and waiting requests are dropped. Raises UserError if none of a hundred ports is free.
     """
     work = Work()
     with _listen() as listener:
-        app = make_app(model, logits_of, work)
+        app = make_app(model, work)
         server = make_server(HOST, 0, app, threaded=True, request_handler=_Quiet, fd=listener.fileno())
     address = f"http://{HOST}:{server.port}"
     print(f"draw on {address} (Ctrl-C to stop)", flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=_open_browser, args=[address], daemon=True).start()
-    read_strokes([[[400, 150], [400, 450]]], logits_of)  # the first reading is slow: here nobody waits for it
+    answer_drawing([[[400, 150], [400, 450]]], model)  # the first reading is slow: here nobody waits for it
     while True:
         work.go_on()
 

@@ -34,9 +34,9 @@ class Page:
     frame: int = 0  # of an animation, counted from 1; otherwise 0
 
     def given(self, box):
-        """Convert a box (top, left, bottom, right) from the picture's pixels to the units of `size`."""
-        shape = np.tile(self.picture.shape[:2], 2)
-        return tuple((np.clip(box, 0, shape) / shape * (self.size[::-1] * 2)).tolist())
+        """Convert a box (left, top, right, bottom) from the picture's pixels to the units of `size`."""
+        sides = np.tile(self.picture.shape[1::-1], 2)  # width, height, width, height
+        return tuple((np.clip(box, 0, sides) / sides * (self.size * 2)).tolist())
 
 
 def load_photo(source, name):

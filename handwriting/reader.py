@@ -19,13 +19,14 @@ from handwriting import lines
 from handwriting.finder import load_finder, look
 from handwriting.forms import mnist_form
 from handwriting.judge import SIZES, judged, load_judge
+from support.predicting import predict
 
-UNSURE = 0.5  # answers with a lower certainty are marked as unsure
+UNSURE = 0.5  # answers with a lower confidence are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow
 TEMPERATURE = 0.5  # divides the logits: undoes the label smoothing; least log loss on 10,000 held-out digits
 JUDGES = 1.5  # weight of the judge's labels beside myCNN's logits: on odd writers, 1 reads 3 digits less, 2 one more
 TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
-TURNED_UNSURE = 0.94  # mean certainty: if more, a page is not tried at other angles; upside down, 16 had 0.67 to 0.92
+TURNED_UNSURE = 0.94  # mean confidence: if more, a page is not tried at other angles; upside down, 16 had 0.67 to 0.92
 DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a drawing: it has no small digits
 CALIBRATED = 0.5  # logits added to a confidence: least log loss, as with 0.4, on 3,656 answers on made training pages
 SURER = 2  # the same in a drawing, where digits are expected: of 480 digits it says 96.8 % sure, and 97.1 % are right
@@ -40,8 +41,8 @@ STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at leas
 class Digit:
     """A digit that was read: where it is in the picture, what the network was given, and what it answered."""
 
-    box: tuple  # top, left, bottom, right: floats, in the picture's pixels
-    form: np.ndarray  # uint8 [28, 28], bright ink on black, as in MNIST
+    box: tuple  # left, top, right, bottom: floats, in the picture's pixels
+    image: np.ndarray  # uint8 [28, 28], bright ink on black, as in MNIST
     probabilities: np.ndarray  # float32 [10]: the chance that this is a 0, a 1, ...; the sum: that it is a digit
 
     @property
@@ -50,7 +51,7 @@ class Digit:
         return int(self.probabilities.argmax())
 
     @property
-    def certainty(self):
+    def confidence(self):
         """The chance that this is a digit and that the answer is right."""
         return float(self.probabilities.max())
 
@@ -61,8 +62,8 @@ class Digit:
 
     @property
     def unsure(self):
-        """Whether the certainty is below 50 %."""
-        return self.certainty < UNSURE
+        """Whether the confidence is below 50 %."""
+        return self.confidence < UNSURE
 
 
 @dataclass
@@ -74,11 +75,11 @@ class Line:
     @property
     def numbers(self):
         """The line's numbers, a list of lists of Digit: a gap wider than a digit starts a new number."""
-        height = np.median([digit.box[2] - digit.box[0] for digit in self.digits])
-        wide = max(NUMBER_GAP * height, *(digit.box[3] - digit.box[1] for digit in self.digits))
+        height = np.median([digit.box[3] - digit.box[1] for digit in self.digits])
+        wide = max(NUMBER_GAP * height, *(digit.box[2] - digit.box[0] for digit in self.digits))
         numbers = [[self.digits[0]]]
         for last, digit in zip(self.digits, self.digits[1:], strict=False):
-            if digit.box[1] - last.box[3] > wide:
+            if digit.box[0] - last.box[2] > wide:
                 numbers.append([])
             numbers[-1].append(digit)
         return numbers
@@ -107,13 +108,13 @@ def _networks():
     return load_finder(), load_judge()
 
 
-def read(picture, logits_of):
+def read(picture, model):
     """Read a picture. Returns a Reading.
 
-    picture: uint8 array [height, width, 3], RGB, each side at least 8 pixels. logits_of: a function from digits, a
-    uint8 tensor [N, 1, 28, 28], to their logits, a float tensor [N, 10].
+    picture: uint8 array [height, width, 3], RGB, each side at least 8 pixels. model: the myCNN, on the CPU, that
+    classifies the digits.
     """
-    return _surer(_read(picture, logits_of), CALIBRATED)
+    return _surer(_read(picture, model), CALIBRATED)
 
 
 def _surer(reading, more):
@@ -124,19 +125,19 @@ def _surer(reading, more):
     return reading
 
 
-def _read(picture, logits_of):
+def _read(picture, model):
     if _is_mnists(picture):
-        return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0, np.zeros(10))]], logits_of))
-    reading = _read_upright(picture, logits_of)
+        return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0, np.zeros(10))]], model))
+    reading = _read_upright(picture, model)
     if max(picture.shape) < TURNED_SIDE or not reading.lines:
         return reading
-    if len(reading.digits) >= lines.TURNED_DIGITS / 2 and _certainties(reading).mean() > TURNED_UNSURE:
+    if len(reading.digits) >= lines.TURNED_DIGITS / 2 and _confidences(reading).mean() > TURNED_UNSURE:
         return reading
     boxes = [digit.box for digit in reading.digits]
     angle = lines.best_angle(picture, boxes, lambda *crop: _judged(*crop, again=())[1])
     if not angle:
         return reading
-    other = _read_upright(lines.turned(picture, angle), logits_of)
+    other = _read_upright(lines.turned(picture, angle), model)
     if len(other.digits) < lines.TURNED_DIGITS or _score(other) < lines.TURNED_SURER * _score(reading):
         return reading
     other.turned = angle
@@ -145,11 +146,11 @@ def _read(picture, logits_of):
     return other
 
 
-def read_drawing(picture, logits_of):
+def read_drawing(picture, model):
     """Read what was drawn on the page, upright and on white: like read, but faster. Returns a Reading.
 
     Only digits are expected in a drawing, so a lone upright stroke is a 1. picture: uint8 array [height, width, 3],
-    RGB, with strokes about 18 pixels wide. logits_of: as for read.
+    RGB, with strokes about 18 pixels wide. model: as for read.
     """
     ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
     if not ink:
@@ -158,9 +159,9 @@ def read_drawing(picture, logits_of):
     right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     found = _found(part, *DRAWN, is_drawing=True)
-    reading = _surer(Reading(_answered(found, logits_of)), SURER)
+    reading = _surer(Reading(_answered(found, model)), SURER)
     for digit in reading.digits:
-        digit.box = tuple(np.add(digit.box, (top, left, top, left)))
+        digit.box = tuple(np.add(digit.box, (left, top, left, top)))
     return reading
 
 
@@ -177,14 +178,14 @@ def _lone_strokes(picture):
         spread, axes = np.linalg.eigh(np.cov(rows, columns) + np.eye(2) / 12)  # 1/12: the variance within a pixel
         tilt = np.degrees(np.arctan2(abs(axes[1, 1]), abs(axes[0, 1])))
         if spread[1] > STROKE**2 * spread[0] and tilt <= STROKE_TILT:
-            top, left = part[0].start, part[1].start
-            box = top, left, part[0].stop, part[1].stop
+            left, top = part[1].start, part[0].start
+            box = left, top, part[1].stop, part[0].stop
             strokes.append((box, mnist_form(ink[part] * own, own)))
     return strokes
 
 
-def _read_upright(picture, logits_of):
-    return Reading(_answered(_found(picture), logits_of))
+def _read_upright(picture, model):
+    return Reading(_answered(_found(picture), model))
 
 
 def _judged(picture, *sizes, again=SIZES):
@@ -215,7 +216,7 @@ def _found(picture, *sizes, is_drawing=False):
     return lines.find_digits(picture, looks, found, strokes, ALONE if is_lone else lines.THRESHOLD)
 
 
-def _answered(found, logits_of):
+def _answered(found, model):
     """Classify the digits in lines, as find_digits returns them. Returns a list of Line.
 
     The logits of myCNN and the judge's labels are added, as evidence from two sources: MNIST has few of the ones with a
@@ -226,7 +227,7 @@ def _answered(found, logits_of):
         return []
     digits = torch.from_numpy(np.stack(forms)).unsqueeze(1)
     labels = torch.from_numpy(np.stack([labels for line in found for *_, labels in line]))
-    logits = logits_of(digits).float().cpu() / TEMPERATURE + JUDGES * labels.float()
+    logits = predict(model, digits) / TEMPERATURE + JUDGES * labels.float()
     probabilities = iter(logits.softmax(1).numpy())
     return [Line([Digit(box, form, sure * next(probabilities)) for box, form, sure, _ in line]) for line in found]
 
@@ -234,11 +235,11 @@ def _answered(found, logits_of):
 def _score(reading):
     """How well a page is read, to be compared with the same page turned."""
     # Cubed, for upside down many digits are read as others, but none as surely; squared, a page of print was turned.
-    return (_certainties(reading) ** 3).sum()
+    return (_confidences(reading) ** 3).sum()
 
 
-def _certainties(reading):
-    return np.array([digit.certainty for digit in reading.digits])
+def _confidences(reading):
+    return np.array([digit.confidence for digit in reading.digits])
 
 
 def _is_mnists(picture):

@@ -23,7 +23,7 @@ from support.files import atomic_write, shown
 
 SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
 NAME = "own_digits"  # of the table and the picture, which are skipped when their folder is read
-COLUMNS = "file page line position digit certainty second second_certainty left top right bottom turned"
+COLUMNS = "file page line position digit confidence second second_confidence left top right bottom turned"
 NAMED = 3  # how many of the files that are not pictures are named
 PHOTOS = 20  # maximum number that is drawn
 WIDTH, MARGIN = 1300, 20  # pixels: of own_digits.png
@@ -32,10 +32,10 @@ FONT = ImageFont.load_default(14)
 SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
 
 
-def read_images(paths, logits_of, folder):
+def read_images(paths, model, folder):
     """Print the numbers in each image, and which digits are unsure; write own_digits.csv and own_digits.png.
 
-    paths: image files, patterns such as *.jpg, and folders. logits_of: as for reader.read. folder: where the two files
+    paths: image files, patterns such as *.jpg, and folders. model: as for reader.read. folder: where the two files
     go. The numbers go to standard output, all else to standard error. Returns the exit code: 1 if an image could not be
     read or shows no digit, else 0. Raises UserError if the two files can't be written.
     """
@@ -49,7 +49,7 @@ def read_images(paths, logits_of, folder):
             for number, (name, page, count) in enumerate(iter(partial(_next, pages(file, file)), None), 1):
                 bar.total += count - 1 if number == 1 else 0
                 pictures += 1
-                reading = None if isinstance(page, UserError) else read(page.picture, logits_of)
+                reading = None if isinstance(page, UserError) else read(page.picture, model)
                 if reading and reading.lines:
                     _print_reading(name, page, reading)
                     unsure += sum(digit.unsure for digit in reading.digits)
@@ -116,7 +116,7 @@ def _print_reading(name, page, reading):
     """Print a picture's lines, such as "page.jpg: 2102   unsure: the 3rd, 0 (48 %, or 6 41 %)", and any remarks."""
     for line in reading.lines:
         unsure = [
-            f"the {_ordinal(position)}, {digit.answer} ({digit.certainty:.0%}{_second(digit)})".replace("%", " %")
+            f"the {_ordinal(position)}, {digit.answer} ({digit.confidence:.0%}{_second(digit)})".replace("%", " %")
             for position, digit in enumerate(line.digits, 1)
             if digit.unsure
         ]
@@ -143,9 +143,9 @@ def _rows(name, number, page, reading):
     """A page's rows for own_digits.csv."""
     for row, line in enumerate(reading.lines, 1):
         for position, digit in enumerate(line.digits, 1):
-            answers = digit.answer, f"{digit.certainty:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
-            top, left, bottom, right = (f"{edge:.1f}" for edge in page.given(digit.box))
-            yield name, number, row, position, *answers, left, top, right, bottom, reading.turned
+            answers = digit.answer, f"{digit.confidence:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
+            box = (f"{edge:.1f}" for edge in page.given(digit.box))
+            yield name, number, row, position, *answers, *box, reading.turned
 
 
 def _write_table(path, rows):
@@ -158,12 +158,12 @@ def _write_table(path, rows):
 
 def _framed(picture, digits):
     """The photo, scaled so that its digits are about DIGIT pixels high, each with its box and its answer."""
-    scale = max(DIGIT / np.median([digit.box[2] - digit.box[0] for digit in digits]), 200 / max(picture.shape))
+    scale = max(DIGIT / np.median([digit.box[3] - digit.box[1] for digit in digits]), 200 / max(picture.shape))
     scale = min(scale, 6, (WIDTH - 4 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
     photo = ImageOps.expand(ImageOps.scale(Image.fromarray(picture), scale), MARGIN, "white")  # room for answers
     draw = ImageDraw.Draw(photo)
     for digit in digits:
-        top, left, bottom, right = (edge * scale + MARGIN for edge in digit.box)
+        left, top, right, bottom = (edge * scale + MARGIN for edge in digit.box)
         colour, label = (UNSURE_COLOUR, f"{digit.answer}?") if digit.unsure else (SURE_COLOUR, f"{digit.answer}")
         draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # visible on dark photos
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour)

@@ -14,7 +14,7 @@ import torch
 import train
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
-SMALL = [4, 8, 16, 32, 16]  # widths
+NARROW = [4, 8, 16, 32, 16]  # widths
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def set_small(patch, checkpoints, digits, epochs):
     images, labels = digits
     patch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
     patch.setattr(train, "CHECKPOINTS_DIR", checkpoints)
-    patch.setattr(train, "DIM_HIDDEN", SMALL)
+    patch.setattr(train, "DIM_HIDDEN", NARROW)
     patch.setattr(train, "EPOCHS", epochs)
 
 

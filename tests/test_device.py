@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import NARROW
 
 import train
 from Model import load_parameters, myCNN
@@ -34,7 +34,7 @@ def accelerator(monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("network", ["new", "trained"])
 def test_a_device_with_only_its_precisions_rounding_error_is_used(accelerator, test_digits, capsys, network, precision):
-    model = load_parameters(train.ROOT / "checkpoints/small/epoch_19.npz") if network == "trained" else myCNN(SMALL)
+    model = load_parameters(train.ROOT / "checkpoints/small/epoch_19.npz") if network == "trained" else myCNN(NARROW)
     accelerator(lambda logits, gradient: (logits, gradient))
     assert devices.trusted_device(model, *test_digits, precision) == (META, getattr(torch, precision))
     assert capsys.readouterr().err == ""
@@ -52,13 +52,13 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_device_with_wrong_results_is_named_and_not_used(accelerator, test_digits, capsys, fault, precision):
     accelerator(FAULTS[fault])
-    assert devices.trusted_device(myCNN(SMALL), *test_digits, precision)[0] == devices.CPU
+    assert devices.trusted_device(myCNN(NARROW), *test_digits, precision)[0] == devices.CPU
     assert capsys.readouterr().err == "META gives wrong results for this network: the CPU is used instead\n"
 
 
 def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
-    assert devices.trusted_device(myCNN(SMALL), *test_digits, "float32")[0] == devices.CPU
+    assert devices.trusted_device(myCNN(NARROW), *test_digits, "float32")[0] == devices.CPU
     assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used instead\n"
 
 
@@ -68,12 +68,12 @@ def test_the_cpu_does_not_replace_a_device_that_has_too_little_memory(accelerato
 
     accelerator(fail)
     with pytest.raises(torch.OutOfMemoryError):
-        devices.trusted_device(myCNN(SMALL), *test_digits, "float32")
+        devices.trusted_device(myCNN(NARROW), *test_digits, "float32")
 
 
 def test_training_and_predicting_keep_all_tensors_on_the_device():
     images, labels = torch.zeros(100, 1, 28, 28, dtype=torch.uint8, device=META), torch.zeros(100).long().to(META)
-    model = myCNN(SMALL).to(META)
+    model = myCNN(NARROW).to(META)
     optimizer = torch.optim.Adam(model.parameters())
     scheduler = train.make_scheduler(optimizer, 10)
     assert train.train_step(model, optimizer, scheduler, images, labels, torch.float32).device == META

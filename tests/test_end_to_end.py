@@ -1,11 +1,12 @@
 """The two scripts as real processes, as a user runs them."""
 
-from conftest import SMALL, copy_project, start
+from conftest import NARROW, copy_project, start
 
 
 def test_train_py_trains_and_test_py_then_prints_its_accuracy(tmp_path):
     copy_project(tmp_path)
-    path, constants = tmp_path / "train.py", f"DIM_HIDDEN, EPOCHS, BATCH_SIZE, LEARNING_RATE = {SMALL}, 1, 1000, 0.01\n"
+    path = tmp_path / "train.py"
+    constants = f"DIM_HIDDEN, EPOCHS, BATCH_SIZE, LEARNING_RATE = {NARROW}, 1, 1000, 0.01\n"
     path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{constants}ROOT =", 1), encoding="utf-8")
     training = start(tmp_path, "train.py")
     out, err = training.communicate()

@@ -49,7 +49,7 @@ def test_the_judge_learns_which_candidates_are_digits(digits):
     boxes = np.array([digit.box for digit in page.digits], float)
     elsewhere = boxes + (0, 1000, 0, 1000)
     too_large = boxes + 0.35 * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) * (-1, -1, 1, 1)
-    found = Found.at(np.concatenate([boxes, elsewhere, too_large]), np.full(3 * len(boxes), 0.5))
+    found = Found.at(np.concatenate([boxes, elsewhere, too_large])[:, [1, 0, 3, 2]], np.full(3 * len(boxes), 0.5))
     labels = [digit.label for digit in page.digits]
     assert judging.truth(page, found).tolist() == labels + [10] * len(boxes) + [-1] * len(boxes)
     for quarters in (1, 2, 3):

@@ -11,7 +11,7 @@ def row_of(rng, gaps, size, top=0.0):
     for gap in gaps:
         height = size * np.exp(rng.normal(0, 0.1))
         middle = top + 70 + rng.normal(0, 0.1) * size
-        boxes.append((middle - height / 2, left, middle + height / 2, left + 0.6 * height))
+        boxes.append((left, middle - height / 2, left + 0.6 * height, middle + height / 2))
         left += 0.6 * height + gap
     return boxes
 

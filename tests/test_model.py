@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Mark
+from conftest import NARROW, Mark
 
 from Model import load_parameters, myCNN, save_parameters
 from support.errors import UserError
@@ -16,7 +16,7 @@ from support.errors import UserError
 def saved(tmp_path):
     """A small network and the parameter file it was saved to."""
     torch.manual_seed(1)
-    model = myCNN(SMALL)
+    model = myCNN(NARROW)
     model.bn1.num_batches_tracked += 7
     path = tmp_path / "epoch_00.npz"
     save_parameters(model.to(memory_format=torch.channels_last), path)
@@ -36,7 +36,7 @@ def test_the_network_has_the_lab_reports_26585098_parameters():
 
 
 def test_pooling_before_relu_gives_what_the_lab_report_computes(test_digits):
-    model = myCNN(SMALL).eval()
+    model = myCNN(NARROW).eval()
     x = digits = test_digits[0][:8].float() / 255
     for conv, bn in ((model.conv1, model.bn1), (model.conv2, model.bn2)):
         x = torch.max_pool2d(torch.relu(bn(conv(x))), 2)

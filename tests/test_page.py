@@ -91,7 +91,7 @@ def pictures(test_digits):
     return [as_png(np.asarray(image)) for image in images], test_digits[1][:20].tolist()
 
 
-def page_of(digits, columns=6):
+def rows_of(digits, columns=6):
     """Digits, uint8 [N, 28, 28], in lines, as a picture, uint8 [height, width], dark on light."""
     picture = np.full((100 * -(-len(digits) // columns), 100 * columns), 255, np.uint8)
     for number, digit in enumerate(digits):
@@ -139,7 +139,7 @@ def test_if_no_port_is_free_one_line_says_so(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(page, "PORTS", [taken.getsockname()[1]])
         with pytest.raises(UserError, match="are all in use"):
-            page.serve(None, None)
+            page.serve(None)
 
 
 def test_only_this_machine_is_served(server):
@@ -160,30 +160,30 @@ def test_the_page_may_load_nothing_from_elsewhere(server):
         assert ask(server, Host=host)[0] == 200
 
 
-def test_an_answer_has_a_box_a_form_and_probabilities(server, pictures):
+def test_an_answer_has_a_box_an_image_and_probabilities(server, pictures):
     status, headers, text = ask(server, "POST", "/read", pictures[0][0], Origin=f"http://127.0.0.1:{server}")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     answer = json.loads(text)
     [line] = answer["lines"]
     [[digit]] = line["numbers"]
-    top, left, bottom, right = digit["box"]
+    left, top, right, bottom = digit["box"]
     assert 0 <= top < bottom <= answer["height"] == 140
     assert 0 <= left < right <= answer["width"] == 140
-    form = pixels_of(digit["form"])
-    assert form.shape == (28, 28)
-    assert form.max() > 200 > form.min() == 0
+    image = pixels_of(digit["image"])
+    assert image.shape == (28, 28)
+    assert image.max() > 200 > image.min() == 0
     assert len(digit["probabilities"]) == 10
-    assert digit["certainty"] == digit["probabilities"][7] == max(digit["probabilities"])
+    assert digit["confidence"] == digit["probabilities"][7] == max(digit["probabilities"])
     assert (line["text"], digit["answer"], digit["unsure"], answer["turned"]) == ("7", 7, False, 0)
 
 
 def test_a_part_of_a_picture_is_read_alone_with_boxes_in_the_whole_picture(server, digits):
-    two = as_png(page_of(digits[0][:2], 2))
+    two = as_png(rows_of(digits[0][:2], 2))
     assert sum(answers_in(ask(server, "POST", "/read", two)[2]), []) == [7, 2]
     answer = json.loads(ask(server, "POST", "/read?part=0.5,0,1,1", two)[2])
     [[[digit]]] = [line["numbers"] for line in answer["lines"]]
     assert digit["answer"] == 2
-    assert answer["width"] / 2 < digit["box"][1] < digit["box"][3] < answer["width"]
+    assert answer["width"] / 2 < digit["box"][0] < digit["box"][2] < answer["width"]
     for part in ("0.5,0.5,0.501,0.501", "0,0,1", "nan,0,1,1", "1,1,0,0"):
         status, _, text = ask(server, "POST", f"/read?part={part}", two)
         assert status == 400
@@ -209,7 +209,7 @@ REFUSED = {
     "a drawing that is no JSON": (400, {**DRAWING, "body": b"7"}),
     "a drawing that is no list": (400, {**DRAWING, "body": b"7.5"}),
     "a drawing of no numbers": (400, {**DRAWING, "body": b'[[["a", 1]]]'}),
-    "layers of no form": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
+    "layers of no image": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
     "too large a body": (413, {"method": "POST", "path": "/read", "body": bytes(20_000_001)}),
 }
 
@@ -296,7 +296,7 @@ for (const stroke of arguments[0]) {
 """
 
 
-FORM = "data:image/png;base64," + base64.b64encode(as_png(np.zeros((28, 28), np.uint8))).decode()
+IMAGE = "data:image/png;base64," + base64.b64encode(as_png(np.zeros((28, 28), np.uint8))).decode()
 
 
 class Sheet:
@@ -379,12 +379,12 @@ class Sheet:
             hand.pointer_up()
         actions.perform()
 
-    def show(self, certainties):
-        """Let the page show 0, 1, ... in a line, with these certainties."""
+    def show(self, confidences):
+        """Let the page show 0, 1, ... in a line, with these confidences."""
         digits = [
-            {"box": [100, 40 * i + 10, 150, 40 * i + 40], "form": FORM, "answer": i, "certainty": certainty}
-            | {"probabilities": [certainty * (j == i) for j in range(10)], "unsure": certainty < 0.5}
-            for i, certainty in enumerate(certainties)
+            {"box": [40 * i + 10, 100, 40 * i + 40, 150], "image": IMAGE, "answer": i, "confidence": confidence}
+            | {"probabilities": [confidence * (j == i) for j in range(10)], "unsure": confidence < 0.5}
+            for i, confidence in enumerate(confidences)
         ]
         text = "".join(str(digit["answer"]) for digit in digits)
         self.js("show(arguments[0])", {"width": 520, "height": 390, "lines": [{"text": text, "numbers": [digits]}]})
@@ -500,7 +500,7 @@ def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, dig
 
 @pytest.mark.parametrize("kind", ["mouse", "touch"])
 def test_only_the_part_inside_a_dragged_frame_is_read_until_escape(sheet, digits, kind):
-    sheet.give(as_png(page_of(digits[0][:6])), "drop")
+    sheet.give(as_png(rows_of(digits[0][:6])), "drop")
     assert sheet.answer().replace(" ", "") == "721041"
     sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
     assert sheet.answer().replace(" ", "") == "041"
@@ -642,7 +642,7 @@ def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_its_layers(sheet, di
     WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.texts("#title") == ["How the network reads this 2"])
     assert sheet.js(asked) == 1
     names = [text.split()[0] for text in sheet.texts("#steps h3")]
-    assert names == ["Form", "conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
+    assert names == ["Image", "conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
     counts = sheet.js("return [...steps.children].map(step => step.querySelectorAll('img').length)")
     assert counts == [1, 16, 16, 16, 1, 1, 0]
     assert sheet.js("return [...document.querySelectorAll('#steps img')].every(image => image.naturalWidth)")
@@ -664,7 +664,7 @@ def test_the_chance_that_it_is_no_digit_is_shown_beside_the_probabilities(sheet)
 
 
 def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames(sheet, server, digits):
-    sheet.give(as_png(page_of(digits[0], 14)), "drop")
+    sheet.give(as_png(rows_of(digits[0], 14)), "drop")
     assert len(sheet.answer().split("\n")) == 15
     cells, frames = sheet.all("#digits button"), sheet.all("#frames i")
     assert 195 <= len(cells) == len(frames) <= 205

@@ -75,7 +75,7 @@ def test_a_box_is_given_in_the_pixels_that_a_viewer_shows(seven, tmp_path):
     [(_, page, _)] = pages(tmp_path / "7.jpg", "7")
     shown = np.rot90(np.asarray(seven.resize((1600, 1200))), -1)
     assert np.abs(page.picture[..., 0] - shown.astype(int)).mean() < 5
-    assert page.given((-5, 100, 800, 1200)) == (0, 200, 1600, 2400)
+    assert page.given((100, -5, 1200, 800)) == (200, 0, 2400, 1600)
 
 
 def test_an_unreadable_image_is_refused_in_one_line_that_names_it(seven, tmp_path, capfd, recwarn):

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import SMALL, Mark, set_small
+from conftest import NARROW, Mark, set_small
 from filelock import FileLock
 
 import train
@@ -95,7 +95,7 @@ def test_a_damaged_training_state_is_refused_and_pickled_code_is_not_run(stopped
 
 
 def test_too_little_disk_space_is_reported_before_training(stopped, monkeypatch):
-    size = 4 * sum(p.numel() for p in train.myCNN(SMALL).parameters())
+    size = 4 * sum(p.numel() for p in train.myCNN(NARROW).parameters())
     usage = type(shutil.disk_usage("/"))(10**12, 10**12, 4 * size)  # two epochs are left, and the state takes three
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"needs \d+ MB in .* \d+ MB are free: free some disk space, or lower"):

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import NARROW
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -25,7 +25,7 @@ def tested(monkeypatch, tmp_path, test_digits):
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path)
     folder = tmp_path / "run-001"
     folder.mkdir()
-    save_parameters(myCNN(SMALL), folder / "epoch_00.npz")
+    save_parameters(myCNN(NARROW), folder / "epoch_00.npz")
     shutil.copy(TRAINED, folder / "epoch_01.npz")
     return folder
 
@@ -82,7 +82,7 @@ def clone(monkeypatch, tmp_path):
     shutil.copytree(train.CHECKPOINTS_DIR / "small", tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(test, "SMALL", tmp_path / "checkpoints" / "small")
-    monkeypatch.setattr(test, "read_images", lambda paths, logits_of, folder: folder)
+    monkeypatch.setattr(test, "read_images", lambda paths, model, folder: folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import NARROW
 from tqdm import tqdm
 
 import train
@@ -20,7 +20,7 @@ def test_every_digit_is_seen_once_per_epoch_in_a_new_order(monkeypatch):
     monkeypatch.setattr(train, "train_step", lambda *arguments: seen.append(arguments[3]) or torch.zeros(()))
     numbered = torch.arange(1000)
     for epoch in range(2):
-        train.train_epoch(myCNN(SMALL), None, None, numbered, numbered, torch.float32, epoch)
+        train.train_epoch(myCNN(NARROW), None, None, numbered, numbered, torch.float32, epoch)
     assert [len(batch) for batch in seen[:16]] == [64] * 15 + [40]
     first, second = torch.cat(seen[:16]), torch.cat(seen[16:])
     assert all(torch.equal(epoch.sort().values, numbered) for epoch in (first, second))
