@@ -23,7 +23,7 @@ from handwriting.lines import turned
 from handwriting.photo import load_photo
 from handwriting.reader import read
 from handwriting.training.pages import make_page
-from handwriting.training.texts import Letters
+from handwriting.training.sources import HELD_OUT_WRITERS, Source, pen_writers
 from Model import load_parameters
 from support import device as devices
 from support.runs import epoch_files
@@ -69,23 +69,24 @@ ROWS = {  # what the pages of each row have: kinds of handwriting/training/pages
 SAID = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)  # edges of the bins of confidence
 
 
-def letters():
-    """Letters of fonts that pip installs; of these, the finder and the judge learnt from Amatic SC alone."""
+def source(images, labels):
+    """A Source of digits, uint8 [N, 28, 28] and int [N], pen digits, and fonts that pip installs."""
     printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*[!y].ttf"))  # …Display has no digits
     hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
-    return Letters(printed, sorted(hand), [])
+    return Source(images, labels, pen_writers()[-HELD_OUT_WRITERS:], printed, sorted(hand), [])
 
 
 def pages_of(row, images, labels, count=PAGES, seed=1):
     """Make `count` pages of a row from uint8 images [N, 28, 28] and int labels [N]: (photo, its lines of digits)."""
     kinds, options = ROWS[row]
+    options = {"kinds": kinds, "shape": SHAPE, "height": HEIGHT} | options
+    drawn_from = source(images, labels)
     for number in range(count):
         rng = np.random.default_rng([seed, list(ROWS).index(row), number])
-        options = {"kinds": kinds, "shape": SHAPE, "height": HEIGHT, "letters": letters()} | options
-        page = make_page(rng, images, labels, **options)
+        page = make_page(rng, drawn_from, **options)
         lines = {}
-        for digit in sorted(page.digits, key=lambda digit: digit.box[1]):
-            if digit.seen > 0.9:
+        for digit in sorted(page.digits, key=lambda digit: digit.box[0]):
+            if digit.seen > 0.9 and not digit.printed:
                 lines.setdefault(digit.row, []).append(str(digit.label))
         photo = page.photo
         if row.startswith("turned by 90"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import train
+from benchmarks import handwriting
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 NARROW = [4, 8, 16, 32, 16]  # widths
@@ -33,6 +34,12 @@ def test_digits():
 def digits(test_digits):
     """MNIST's test digits as NumPy arrays: uint8 [10000, 28, 28], int64 [10000]."""
     return test_digits[0][:, 0].numpy(), test_digits[1].numpy()
+
+
+@pytest.fixture(scope="session")
+def source(digits):
+    """A Source of MNIST's test digits, pen digits and fonts that pip installs."""
+    return handwriting.source(*digits)
 
 
 def set_small(patch, checkpoints, digits, epochs):

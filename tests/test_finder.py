@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from benchmarks.handwriting import letters, pages_of
+from benchmarks.handwriting import pages_of
 from handwriting import finder, judge
 from handwriting.lines import Found
 from handwriting.training import judging, learning
 from handwriting.training.pages import make_page
 
 
-def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(digits):
+def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(source):
     model = finder.load_finder()
     for height, least, most in ((200, 0.15, 0.36), (16, 1, 1)):
-        page = make_page(np.random.default_rng(2), *digits, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
+        page = make_page(np.random.default_rng(0), source, (900, 1200), {"drawn": 1}, height, ("stroke", 1))
         assert least <= finder.look(model, page.photo)[-1].scale <= most
 
 
@@ -24,10 +24,10 @@ def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_
             assert finder.look(model, photo)[-1].scale == 1
 
 
-def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(digits):
-    page = make_page(np.random.default_rng(7), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
+def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(source):
+    page = make_page(np.random.default_rng(7), source, (256, 256), {"drawn": 1}, 30, ("line", 3))
     centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
-    middles = [((top + bottom) / 2, (left + right) / 2) for top, left, bottom, right in (d.box for d in page.digits)]
+    middles = [((top + bottom) / 2, (left + right) / 2) for left, top, right, bottom in (d.box for d in page.digits)]
     rows, columns = np.nonzero(centres == 1)
     assert len(rows) == len(middles) > 5
     for y, x in middles:
@@ -39,23 +39,23 @@ def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_
     voted = np.stack([2 * rows + 1 + 16 * down[ink == 1], 2 * columns + 1 + 16 * across[ink == 1]], axis=1)
     distances = np.linalg.norm(voted[:, None] - np.array(middles), axis=2).min(1)
     assert distances.max() < 0.01
-    top, left, bottom, right = page.digits[0].box
+    left, top, right, bottom = page.digits[0].box
     y, x = round((top + bottom) / 4 - 0.5), round((left + right) / 4 - 0.5)
     assert np.exp([heights[y, x], widths[y, x]]) == pytest.approx([bottom - top, right - left], rel=1e-3)
 
 
-def test_the_judge_learns_which_candidates_are_digits(digits):
-    page = make_page(np.random.default_rng(6), *digits, (256, 256), {"drawn": 1}, 30, ("line", 3))
+def test_the_judge_learns_which_candidates_are_digits(source):
+    page = make_page(np.random.default_rng(6), source, (256, 256), {"drawn": 1}, 30, ("line", 3))
     boxes = np.array([digit.box for digit in page.digits], float)
-    elsewhere = boxes + (0, 1000, 0, 1000)
+    elsewhere = boxes + (1000, 0, 1000, 0)
     too_large = boxes + 0.35 * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) * (-1, -1, 1, 1)
-    found = Found.at(np.concatenate([boxes, elsewhere, too_large])[:, [1, 0, 3, 2]], np.full(3 * len(boxes), 0.5))
+    found = Found.at(np.concatenate([boxes, elsewhere, too_large]), np.full(3 * len(boxes), 0.5))
     labels = [digit.label for digit in page.digits]
     assert judging.truth(page, found).tolist() == labels + [10] * len(boxes) + [-1] * len(boxes)
     for quarters in (1, 2, 3):
         lying = judging.lying(page, quarters)
         for number, digit in enumerate(lying.digits):
-            top, left, bottom, right = digit.box
+            left, top, right, bottom = np.int32(digit.box)
             assert (lying.owner[top:bottom, left:right] == number).sum() == (page.owner == number).sum() > 0
             assert digit.label == 10
 
@@ -67,7 +67,7 @@ def test_the_judge_learns_which_candidates_are_digits(digits):
         (judge, judging, (judging.F, "cross_entropy"), {"STEPS": 60, "BATCH_SIZE": 32, "POOL": 500}),
     ],
 )
-def test_training_lowers_the_loss(monkeypatch, tmp_path, net, module, loss, settings):
+def test_training_lowers_the_loss(source, monkeypatch, tmp_path, net, module, loss, settings):
     losses, loss_function = [], getattr(*loss)
 
     def noted(*arguments, **options):
@@ -75,7 +75,7 @@ def test_training_lowers_the_loss(monkeypatch, tmp_path, net, module, loss, sett
         return losses[-1]
 
     monkeypatch.setattr(*loss, noted)
-    for name, value in (settings | {"training_letters": letters, "WEIGHTS": tmp_path / "new.npz"}).items():
+    for name, value in (settings | {"training_source": lambda: source, "WEIGHTS": tmp_path / "new.npz"}).items():
         monkeypatch.setattr(module, name, value)
     module.learn()
     assert sum(loss.mean() for loss in losses[-8:]) < sum(loss.mean() for loss in losses[:8])

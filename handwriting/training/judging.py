@@ -8,17 +8,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.datasets import MNIST
 from tqdm import tqdm
 
 from handwriting.finder import load_finder, look, save_network
 from handwriting.judge import HEIGHT, WEIGHTS, WIDTH, Judge, normalised, patches_of
 from handwriting.lines import candidates
-from handwriting.training.learning import DATA_DIR, DECAY
+from handwriting.training.learning import DECAY
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
-from handwriting.training.texts import training_letters
+from handwriting.training.sources import training_source
 from support import device as devices
-from support.mnist import unpack_mnist
 
 SHAPE = 256, 384  # pixels: height and width of the pages
 LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
@@ -41,7 +39,7 @@ def truth(page, found):
     """What the candidates on a Page are: int64 [N], 0 to 9 for a digit, 10 for none, -1 for what does not count."""
     answers = np.full(len(found), 10)
     for digit in page.digits:
-        top, left, bottom, right = digit.box
+        left, top, right, bottom = digit.box
         size = max(bottom - top, right - left)
         down, across = np.abs(found.row - (top + bottom) / 2), np.abs(found.column - (left + right) / 2)
         inside = (down <= (bottom - top) / 2 + 1) & (across <= (right - left) / 2 + 1)
@@ -62,7 +60,7 @@ def lying(page, quarters):
     digits = [replace(digit, label=10, clear=digit.clear and digit.label not in still) for digit in digits]
     for turn in range(quarters):
         width = page.photo.shape[1 - turn % 2]
-        boxes = [(width - right, top, width - left, bottom) for top, left, bottom, right in (d.box for d in digits)]
+        boxes = [(top, width - right, bottom, width - left) for left, top, right, bottom in (d.box for d in digits)]
         digits = [replace(digit, box=box) for digit, box in zip(digits, boxes, strict=True)]
     return Page(np.ascontiguousarray(photo), digits, np.rot90(page.owner, quarters))
 
@@ -70,8 +68,8 @@ def lying(page, quarters):
 class Candidates(torch.utils.data.Dataset):
     """The finder's candidates on made pages; page i is always the same. Gives patches, float16, and their truth."""
 
-    def __init__(self, finder, images, labels, letters):
-        self.finder, self.images, self.labels, self.letters = finder, images, labels, letters
+    def __init__(self, finder, source):
+        self.finder, self.source = finder, source
 
     def __len__(self):
         return STEPS * BATCH_SIZE // REPEATS  # more than are needed
@@ -81,7 +79,7 @@ class Candidates(torch.utils.data.Dataset):
         kinds = KINDS if rng.random() < 0.5 else CLEAN
         if rng.random() < SMALL:
             kinds = kinds | {"small": 0.8, "ones": 0.35}
-        page = make_page(rng, self.images, self.labels, SHAPE, kinds, letters=self.letters)
+        page = make_page(rng, self.source, SHAPE, kinds)
         if rng.random() < LYING:
             page = lying(page, rng.integers(1, 4))
         looks = look(self.finder, page.photo, rng.choice(LARGEST))
@@ -122,18 +120,16 @@ def learn():
 
     Raises UserError where the fonts, the drawn letters or the finder's weights are missing.
     """
-    letters = training_letters()
+    source = training_source()
     cv2.setNumThreads(0)
     device = devices.best_device()
     precision, layout = devices.best_precision(device), devices.memory_format(device)
-    unpack_mnist(DATA_DIR)
-    mnist = MNIST(DATA_DIR)
     torch.manual_seed(SEED)
     judge = Judge().to(device, memory_format=layout)
     average = AveragedModel(judge, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=0.03, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    pages = Candidates(load_finder(), mnist.data.numpy(), mnist.targets.numpy(), letters)
+    pages = Candidates(load_finder(), source)
     workers = max(1, os.cpu_count() - 1)
     loader = iter(torch.utils.data.DataLoader(pages, None, num_workers=workers, prefetch_factor=64))
     pool = torch.zeros(POOL, 3, HEIGHT, WIDTH, dtype=torch.float16)

@@ -1,24 +1,23 @@
 """Where digits stand on a page, and the words, signs and tables that stand around them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from handwriting.training.pens import overlap, trimmed, written
+from handwriting.training.pens import overlap, rotated, written
 from handwriting.training.texts import (
     DRAWN_SIGNS,
     FONT_SIGNS,
-    Letters,
+    Piece,
     a_letter,
+    a_number,
     a_sum,
     a_word,
-    bare_one,
-    continental,
     drawn_sign,
     handwritten,
-    penned,
     typeset,
+    width_of,
 )
 
 LEADING, GAP = (1.08, 2.6), (-0.02, 0.9)  # from row to row, from digit to digit, in heights
@@ -36,88 +35,135 @@ WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "letter": 0.1,
     "word": 0.05,
 }
+BY_PEN = 0.3  # share of the pages with digits by a writer of pen digits, among those without a font's
+DRAWN = 0.3  # share of the hands that drew letters; the others are fonts
 IN_SUMS, IN_CELLS = tuple("+-×÷=()"), (*"-/", "tick", "cross", "arrow", "tally", "pips")  # signs that come up most
 
 
 @dataclass
-class Sheet:
-    """A page while it is being written: what stands on it beside digits."""
+class Placed:
+    """A digit on a sheet."""
 
-    letters: Letters
-    ink: np.ndarray  # float32 [height, width] in [0, 1], of the pen that writes the digits
+    label: int
+    row: int
+    left: int
+    top: int
+    ink: np.ndarray  # float32 [h, w] in [0, 1], cut to its ink
+    printed: bool
+    angle: float  # degrees clockwise by which it lies
+
+
+@dataclass
+class Sheet:
+    """A page while it is being written."""
+
+    ink: np.ndarray  # float32 [height, width] in [0, 1], of pens
     printed: np.ndarray  # the same, of a printer
     shade: np.ndarray  # float32 [height, width, 3], of coloured cells
+    owner: np.ndarray  # int32 [height, width]: which of the digits the ink is of, or -1
+    digits: list = field(default_factory=list)  # of Placed
+    row: int = 0  # of the digits that come next
 
     @classmethod
-    def blank(cls, shape, letters):
+    def blank(cls, shape):
         """An empty one."""
         ink, printed = np.zeros((2, *shape), np.float32)
-        return cls(letters, ink, printed, np.ones((*shape, 3), np.float32))
+        return cls(ink, printed, np.ones((*shape, 3), np.float32), np.full(shape, -1, np.int32))
 
+    def put(self, pieces, baseline, left, printed=False, angle=0):
+        """Lay a text, a list of Pieces, on a line; how wide it is. It may lie, by an angle in degrees clockwise."""
+        canvas = self.printed if printed else self.ink
+        turn = np.deg2rad(angle)
+        for ink, x, y, label in pieces:
+            if angle:
+                across, down = x + ink.shape[1] / 2, y + ink.shape[0] / 2
+                ink = rotated(ink, angle)
+                x = np.cos(turn) * across - np.sin(turn) * down - ink.shape[1] / 2
+                y = np.sin(turn) * across + np.cos(turn) * down - ink.shape[0] / 2
+            x, y = round(left + x), round(baseline + y)
+            page, part = overlap(canvas.shape, y, x, ink.shape)
+            its, under = ink[part], canvas[page]
+            if label is not None:
+                self.owner[page][its > np.maximum(under, 0.3 * ink.max())] = len(self.digits)
+                self.digits.append(Placed(label, self.row, x, y, ink, printed, angle))
+            np.maximum(under, its, out=under)
+        return width_of(pieces)
 
-def put(canvas, ink, top, left):
-    """Lay ink, float32 [h, w], on a canvas."""
-    page, part = overlap(canvas.shape, round(top), round(left), ink.shape)
-    canvas[page] = np.maximum(canvas[page], ink[part])
-
-
-def _put_word(canvas, word, baseline, left):
-    """Lay a word, as typeset gives it, on a line; how wide it is."""
-    if word is None:
-        return 0
-    ink, below = word
-    put(canvas, ink, baseline + below - len(ink), left)
-    return ink.shape[1]
+    def is_free(self, pieces, baseline, left):
+        """Whether nothing by hand and no digit stands where a text would."""
+        if not pieces:
+            return False
+        top, below = min(piece.top for piece in pieces), max(piece.top + len(piece.ink) for piece in pieces)
+        corner = round(baseline + top) - 2, round(left) - 2
+        page, _ = overlap(self.ink.shape, *corner, (round(below - top) + 4, round(width_of(pieces)) + 4))
+        return not (self.ink[page] > 0.1).any() and not (self.owner[page] >= 0).any()
 
 
 class Writer:
-    """Who writes the digits of one page: which digits, with which pen."""
+    """Who writes a page: which digits, with which pen, and words in which hands."""
 
-    def __init__(self, rng, images, labels, has, height, pen, font=None):
-        self.rng, self.images, self.labels = rng, images, labels
-        self.has, self.height, self.pen, self.font = has, height, pen, font
-        self.width = pen[1] if pen and pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
-        self.by_label = {}
-        self.bare = rng.random() < 0.5  # some people's 1 is one stroke
+    def __init__(self, rng, source, has, height, pen):
+        self.rng, self.source, self.has, self.height, self.pen = rng, source, has, height, pen
+        self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
+        self.printer = source.printed[rng.integers(len(source.printed))]
+        self.hands = [self._a_hand() for _ in range(1 if rng.random() < 0.5 else 3)]
+        # Digits are a font's, a writer's of pen digits, or of MNIST, where each may be of another writer.
+        self.font = self.by_pen = None
+        if has["typed"]:
+            self.font = self.printer
+        elif has["fonts"]:
+            self.font = source.hand[rng.integers(len(source.hand))]
+        elif source.writers and rng.random() < BY_PEN:
+            self.by_pen = _by_label(source.writers[rng.integers(len(source.writers))])
+        self.continental = None
+        if source.writers and has["continental"]:
+            self.continental = _by_label(source.writers[rng.integers(len(source.writers))])
 
-    def glyph(self, height, among=None):
-        """A digit's label and its ink, of the label `among` where it is given."""
-        rng = self.rng
-        if among is None and rng.random() < (0.3 if self.has["ones"] else 0.07):
-            among = 1  # the easiest to overlook
-        if among is None:
-            number = rng.integers(len(self.images))
-        else:
-            if among not in self.by_label:
-                self.by_label[among] = np.flatnonzero(self.labels == among)
-            number = rng.choice(self.by_label[among])
-        label = int(self.labels[number])
+    def _a_hand(self):
+        drawn = self.source.drawn
+        if drawn and self.rng.random() < DRAWN:
+            return drawn[self.rng.integers(len(drawn))]
+        return self.source.hand[self.rng.integers(len(self.source.hand))]
+
+    def digit(self, height, among=None):
+        """A digit as a Piece, of the label `among` where it is given."""
+        rng, has = self.rng, self.has
+        if among is None:  # 1 is the easiest to overlook
+            among = 1 if rng.random() < (0.3 if has["ones"] else 0.07) else int(rng.integers(10))
+        height = max(4, height)
         if self.font:
-            return label, self._set(label, max(4, height))
-        if label in (1, 7) and self.has["continental"] and rng.random() < 0.8:
-            return label, continental(rng, label, max(4, height), self.pen)
-        if label == 1 and self.bare:
-            return label, bare_one(rng, max(4, height), self.pen)
-        if self.has["uneven"] and (label == 0 or rng.random() < 0.25) and rng.random() < 0.6:
+            text = str(among)
+            pieces = typeset(self.font, text, height) if has["typed"] else None
+            return (pieces or handwritten(rng, self.font, text, height, self.width))[0]._replace(left=0)
+        if has["uneven"] and (among == 0 or rng.random() < 0.25) and rng.random() < 0.6:
             height *= rng.uniform(*SMALLER)
-        gaps = 0.4 * self.has["breaks"], 0.7 * self.has["open"]
-        return label, written(rng, self.images[number], max(4, height), self.pen, *gaps)
+        shapes = self.by_pen or (self.continental if among in (1, 7) and rng.random() < 0.8 else None)
+        if shapes and shapes[among]:
+            shape = shapes[among][rng.integers(len(shapes[among]))]
+        else:
+            alike = self.source.by_label[among]
+            shape = self.source.images[alike[rng.integers(len(alike))]]
+        ink = written(rng, shape, height, self.pen, 0.4 * has["breaks"], 0.7 * has["open"])
+        return Piece(ink, 0, -len(ink), among)
 
-    def _set(self, label, height):
-        """The ink of a font's digit, cut to it: as words are written, or printed where its pen is None."""
-        word = penned(self.rng, self.font, str(label), height, self.width) if self.pen else None
-        ink, _ = word or typeset(self.font, str(label), height)
-        return trimmed(ink)
+    def word(self, text, height):
+        """A text by hand, as Pieces."""
+        return handwritten(self.rng, self.hands[self.rng.integers(len(self.hands))], text, height, self.width)
+
+
+def _by_label(writer):
+    """A writer's digits as lists, by label."""
+    return [[strokes for label, strokes in writer if label == number] for number in range(10)]
 
 
 def rows(writer, sheet):
-    """Digits in rows that climb or fall a little, with words and signs: (label, row, top, left, ink) of each."""
+    """Write digits in rows that climb or fall a little, with words and signs."""
     rng, has, height = writer.rng, writer.has, writer.height
     shape = sheet.ink.shape
     slope = rng.normal(0, 0.05)
     gap = rng.uniform(*(TOUCHING if has["touching"] else GAP))
     leading = rng.uniform(*LEADING) * height
-    row, edge = 0, 0 if has["cut off"] else height * 0.7
+    edge = 0 if has["cut off"] else height * 0.7
     y = rng.uniform(-0.6, 1) * leading if has["cut off"] else edge + 0.6 * height + max(0, -slope) * shape[1]
     much_text = rng.uniform(0.05, 0.5)
     sums = has["signs"] and rng.random() < 0.5
@@ -131,69 +177,66 @@ def rows(writer, sheet):
             if has["beside"] and rng.random() < much_text:
                 x += rng.uniform(0, 0.5) * height
                 text = a_word(rng) if rng.random() < 0.8 else a_letter(rng)
-                word = handwritten(rng, sheet.letters, text[:9], height * rng.uniform(0.7, 1.15), writer.width)
-                x += _put_word(sheet.ink, word, middle + 0.5 * height, x) + height * rng.uniform(0.1, 0.9)
+                word = writer.word(text[:9], height * rng.uniform(0.7, 1.15))
+                x += sheet.put(word, middle + 0.5 * height, x) + height * rng.uniform(0.1, 0.9)
             for sign in signs:
                 x += rng.uniform(0, 0.4) * height
-                x += _a_sign(writer, sheet, sheet.ink, middle, x, sign) + height * rng.uniform(0.05, 0.5)
+                x += _a_sign(writer, sheet, middle, x, sign, has["typed"]) + height * rng.uniform(0.05, 0.5)
             if number == len(around):
                 break
             if rng.random() < 0.12:
-                among = rng.choice(REPEATED) if among is None else None
+                among = int(rng.choice(REPEATED)) if among is None else None
                 its_gap = rng.uniform(*TOUCHING) if among is not None and rng.random() < 0.5 else gap
-            label, glyph = writer.glyph(height * np.exp(rng.normal(0, 0.1)), among)
+            digit = writer.digit(height * np.exp(rng.normal(0, 0.1 * (not has["typed"]))), among)
+            high, wide = digit.ink.shape
             lift = 0
-            if has["uneven"] and len(glyph) < 0.8 * height:
-                lift = rng.choice([0, 0.5, -0.5, -0.8]) * (height - len(glyph))
-            top = round(y + slope * x + rng.normal(0, 0.05) * height - glyph.shape[0] / 2 + lift)
-            if x + glyph.shape[1] > shape[1] - edge and not (has["cut off"] and x < shape[1]):
+            if has["uneven"] and high < 0.8 * height:
+                lift = rng.choice([0, 0.5, -0.5, -0.8]) * (height - high)
+            if x + wide > shape[1] - edge and not (has["cut off"] and x < shape[1]):
                 break
-            yield label, row, top, round(x), glyph
-            x += glyph.shape[1] + height * max(-0.2, rng.normal(its_gap, 0.05 if its_gap < TOUCHING[1] else 0.12)) + 1
-            if label == 1:
-                x += max(0, 0.1 * height - glyph.shape[1] / 2)  # strokes beside each other, as in 11, don't touch
+            middle = y + slope * x + rng.normal(0, 0.05 * (not has["typed"])) * height
+            sheet.put([digit._replace(top=-high / 2 + lift)], middle, x, has["typed"])
+            x += wide + height * max(-0.2, rng.normal(its_gap, 0.05 if its_gap < TOUCHING[1] else 0.12)) + 1
+            if digit.label == 1:
+                x += max(0, 0.1 * height - wide / 2)  # strokes beside each other, as in 11, don't touch
             if rng.random() < 0.12:
                 x += rng.uniform(0.5, 2) * height
         y += leading
-        row += 1
+        sheet.row += 1
 
 
-def _a_sign(writer, sheet, canvas, middle, left, sign=None):
-    """Put a sign, any one unless it is given, on a canvas, with its middle at a row; how wide it is."""
+def _a_sign(writer, sheet, middle, left, sign=None, printed=False):
+    """Put a sign, any one unless it is given, on a sheet, with its middle at a row; how wide it is."""
     rng, height = writer.rng, writer.height
     if sign is None:
         often = IN_CELLS if writer.has["tabular"] else IN_SUMS
         chance = rng.random()
         sign = str(rng.choice(list(FONT_SIGNS) if chance < 0.12 else often if chance < 0.65 else DRAWN_SIGNS))
     if sign in FONT_SIGNS or (sign == "×" and rng.random() < 0.3):
-        word = handwritten(rng, sheet.letters, sign.replace("×", "x"), height * 0.9, writer.width)
-        return _put_word(canvas, word, middle + 0.4 * height, left)
-    ink, rise = drawn_sign(rng, sign, height, None if canvas is sheet.printed else writer.pen)
-    put(canvas, ink, middle - rise - len(ink) / 2, left)
-    return ink.shape[1]
+        word = writer.word(sign.replace("×", "x"), height * 0.9)
+        return sheet.put(word, middle + 0.4 * height, left)
+    ink, rise = drawn_sign(rng, sign, height, None if printed else writer.pen)
+    return sheet.put([Piece(ink, 0, -rise - len(ink) / 2)], middle, left, printed)
 
 
 def scattered(writer, sheet):
-    """A few digits apart from each other, or none: (label, row, top, left, ink) of each."""
+    """Write a few digits apart from each other, or none."""
     rng, shape = writer.rng, sheet.ink.shape
-    taken = np.zeros(shape, bool)
-    for number in range(rng.integers(0, 7)):
-        label, glyph = writer.glyph(min(writer.height * np.exp(rng.normal(0, 0.35)), shape[0] / 2))
+    for _ in range(rng.integers(0, 7)):
+        digit = writer.digit(min(writer.height * np.exp(rng.normal(0, 0.35)), shape[0] / 2))
         beyond = 4 if writer.has["cut off"] else 0
         top, left = (
-            int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, glyph.shape, strict=True)
+            int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, digit.ink.shape, strict=True)
         )
-        page, _ = overlap(shape, top - 3, left - 3, (glyph.shape[0] + 6, glyph.shape[1] + 6))
-        if not taken[page].any():
-            taken[page] = True
-            yield label, number, top, left, glyph
+        if sheet.is_free([digit], top - digit.top, left):
+            sheet.put([digit], top - digit.top, left, writer.has["typed"])
+            sheet.row += 1
 
 
 def table(writer, sheet):
-    """Digits in the cells of a printed table with labels: (label, row, top, left, ink) of each."""
+    """Write digits in the cells of a printed table with labels."""
     rng, height = writer.rng, writer.height
     shape = sheet.ink.shape
-    font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
     label_height = max(5, height * rng.uniform(*LABEL))
     pitch = height * rng.uniform(*CELL_HEIGHT)
     columns = [rng.uniform(-2, 0.4) * height]
@@ -208,7 +251,6 @@ def table(writer, sheet):
     _shade(rng, sheet, columns, lines)
     headings, row_labels, numbered = rng.random(3) < (0.6, 0.75, 0.75)
     chances = np.array(list(WRITTEN_IN_CELLS.values())) * rng.uniform(0.1, 2, len(WRITTEN_IN_CELLS))
-    number = 0
     for row, top in enumerate(lines[:-1]):
         pitch = lines[row + 1] - top
         for column, (left, right) in enumerate(zip(columns, columns[1:], strict=False)):
@@ -223,30 +265,29 @@ def table(writer, sheet):
                 if rng.random() < 0.5:
                     x = (left + right) / 2 - rng.uniform(0.2, 1) * height
                 for _ in range(1 if rng.random() < 0.3 else rng.integers(1, 6)):
-                    digit, glyph = writer.glyph(height * rng.uniform(0.8, 1.1))
-                    if x + 0.5 * glyph.shape[1] > right:
+                    digit = writer.digit(height * rng.uniform(0.8, 1.1))
+                    wide = digit.ink.shape[1]
+                    if x + 0.5 * wide > right:
                         break
-                    yield digit, number, round(baseline - len(glyph)), round(x), glyph
-                    x += glyph.shape[1] + max(1, rng.normal(0.15, 0.1) * height)
-                number += 1
+                    x += sheet.put([digit], baseline, x, writer.has["typed"]) + max(1, rng.normal(0.15, 0.1) * height)
+                sheet.row += 1
             elif what == "label":
                 text = a_letter(rng) if rng.random() < 0.15 else a_word(rng, digits=True)
                 if row_labels and numbered and column == 0:
                     text = str(row + 1) + str(rng.choice(["", "", ".", ")"]))
                 elif rng.random() < 0.5:
                     text += " " + a_word(rng, digits=True)
-                word = typeset(font, text, label_height)
-                if word:
-                    ink, below = word[0][:, : max(1, int(right - left))], word[1]
-                    indent = max(0.15 * height, rng.choice([0, 0.5, 0.9]) * (right - left - ink.shape[1]))
-                    _put_word(sheet.printed, (ink, below), top + pitch / 2 + 0.5 * label_height, left + indent)
+                word = [
+                    piece for piece in typeset(writer.printer, text, label_height) if width_of([piece]) < right - left
+                ]
+                indent = max(0.15 * height, rng.choice([0, 0.5, 0.9]) * (right - left - width_of(word)))
+                sheet.put(word, top + pitch / 2 + 0.5 * label_height, left + indent, printed=True)
+                sheet.row += 1
             elif what == "sign":
-                canvas = sheet.printed if rng.random() < 0.3 else sheet.ink
-                _a_sign(writer, sheet, canvas, top + pitch / 2, (left + right) / 2 - 0.3 * height)
+                _a_sign(writer, sheet, top + pitch / 2, (left + right) / 2 - 0.3 * height, printed=rng.random() < 0.3)
             elif what in ("letter", "word"):
                 text = a_letter(rng) if what == "letter" else a_word(rng)
-                high = height * rng.uniform(0.7, 1.1)
-                _put_word(sheet.ink, handwritten(rng, sheet.letters, text[:8], high, writer.width), baseline, x)
+                sheet.put(writer.word(text[:8], height * rng.uniform(0.7, 1.1)), baseline, x)
 
 
 def _draw_borders(rng, sheet, columns, lines, height):
@@ -277,66 +318,79 @@ def _shade(rng, sheet, columns, lines):
                     sheet.shade[tuple(part)] *= np.float32(rng.uniform(0.55, 1, 3))
 
 
-def words(writer, sheet, digit_ink):
-    """Words by hand here and there, mostly apart from the digits."""
+def words(writer, sheet):
+    """Write words here and there, mostly apart from the digits."""
     rng, shape = writer.rng, sheet.ink.shape
+    apart = rng.random() < 0.85
     for _ in range(rng.integers(1, max(2, 5 * shape[0] * shape[1] // 256**2))):
         high = writer.height * rng.uniform(0.6, 1.3)
-        text = a_word(rng) if rng.random() < 0.7 else a_letter(rng)
-        word = handwritten(rng, sheet.letters, text[:10], high, writer.width)
-        _put_word(sheet.ink, word, rng.uniform(0, shape[0] + high), rng.uniform(-high, shape[1]))
-    if rng.random() < 0.85:
-        sheet.ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
+        text = a_word(rng, apart) if rng.random() < 0.7 else a_letter(rng)
+        word = writer.word(text[:10], high)
+        place = rng.uniform(0, shape[0] + high), rng.uniform(-high, shape[1])
+        if not apart or sheet.is_free(word, *place):
+            sheet.put(word, *place)
+            sheet.row += 1
 
 
-def prose(rng, sheet, height, digit_ink, width=None):
-    """Lines of text, on the sheet where no digits are: printed, or by the pen where its width is given."""
-    canvas = sheet.printed if width is None else sheet.ink
-    shape = canvas.shape
-    high = np.clip(height * (rng.uniform(0.35, 1.1) if width is None else rng.uniform(0.6, 1.1)), 5, 120)
-    font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
-    busy = cv2.dilate(np.uint8(digit_ink > 0.1), np.ones((3, 3)))
+def sideways(writer, sheet):
+    """Write or print a few words and numbers that lie on their side, or anyhow, where nothing else stands."""
+    rng, shape = writer.rng, sheet.ink.shape
+    for _ in range(rng.integers(1, 4)):
+        angle = float(rng.choice([90, 180, 270])) if rng.random() < 0.7 else rng.uniform(20, 340)
+        high = min(writer.height, 40) * rng.uniform(0.5, 1.3)
+        text, print_it = (a_number(rng) if rng.random() < 0.7 else a_word(rng, digits=True)), rng.random() < 0.5
+        pieces = typeset(writer.printer, text, high) if print_it else writer.word(text, high)
+        long, turn = width_of(pieces), np.deg2rad(angle)
+        y, x = rng.uniform(0.1, 0.9, 2) * shape
+        around = Piece(
+            np.empty((int(long * abs(np.sin(turn)) + 2 * high), int(long * abs(np.cos(turn)) + 2 * high))), 0, 0
+        )
+        top = y + min(0, long * np.sin(turn)) - high
+        if pieces and sheet.is_free([around], top, x + min(0, long * np.cos(turn)) - high):
+            sheet.put(pieces, y, x, print_it, angle)
+            sheet.row += 1
+
+
+def prose(writer, sheet, printed):
+    """Write or print lines of text where no digits are."""
+    rng, shape, height = writer.rng, sheet.ink.shape, writer.height
+    high = np.clip(height * rng.uniform(0.35 if printed else 0.6, 1.1), 5, 120)
+    font = writer.source.printed[rng.integers(len(writer.source.printed))]
     leading = high * rng.uniform(1.4, 3.5)
     y, full = rng.uniform(-high, 2 * leading), rng.random() < 0.4
     while y < shape[0] + high:
         x = rng.uniform(-2 * high, high) if full else rng.uniform(-high, 0.7 * shape[1])
         for _ in range(60 if full else rng.integers(1, 8)):
-            if x > shape[1] or (width and rng.random() < 0.05):
+            if x > shape[1] or (not printed and rng.random() < 0.05):
                 break
-            if width is None:
-                word = typeset(font, a_word(rng, digits=True), high)
-            else:
-                word = handwritten(rng, sheet.letters, a_word(rng), high, width)
-            if word:
-                ink, below = word
-                page, part = overlap(shape, round(y + below - len(ink)), round(x), ink.shape)
-                if not busy[page].any():
-                    canvas[page] = np.maximum(canvas[page], ink[part])
-                x += ink.shape[1]
-            x += high * rng.uniform(0.3, 0.8)
+            text = a_word(rng, digits=printed or rng.random() < 0.3)
+            word = typeset(font, text, high) if printed else writer.word(text, high)
+            if sheet.is_free(word, y, x):
+                sheet.put(word, y, x, printed)
+            x += width_of(word) + high * rng.uniform(0.3, 0.8)
         if rng.random() < 0.1:  # a line to write on
-            _leader(rng, canvas, y, high)
+            _leader(rng, sheet.printed if printed else sheet.ink, y, high)
         y += leading
+        sheet.row += 1
 
 
-def shapes(rng, sheet, height, digit_ink):
+def shapes(writer, sheet):
     """Print boxes, strips of cells, signs, rows of dice and numbers where no digits are, as on forms."""
-    shape = sheet.ink.shape
-    busy = cv2.dilate(np.uint8(digit_ink > 0.1), np.ones((5, 5)))
+    rng, shape, height = writer.rng, sheet.ink.shape, writer.height
     for _ in range(rng.integers(1, 9)):
         high, long = np.exp(rng.uniform(np.log(0.3), np.log((3, 9)))) * height
-        kind = rng.choice(["box", "strip", "sign", "number"], p=(0.3, 0.25, 0.25, 0.2))
+        kind = rng.choice(["box", "strip", "sign", "number"], p=(0.25, 0.2, 0.2, 0.35))
+        place = rng.uniform(-high / 2, shape[0]), rng.uniform(-long / 2, shape[1])
         if kind == "number":
-            font = sheet.letters.printed[rng.integers(len(sheet.letters.printed))]
-            text = str(rng.integers(0, 10 ** int(rng.integers(1, 4)))) + str(rng.choice(["", "", ".", ")"]))
-            ink = np.pad(typeset(font, text, max(5, height * rng.uniform(0.4, 1.3)))[0], int(0.6 * height))
-            if rng.random() < 0.2:
-                middle = ink.shape[1] // 2, ink.shape[0] // 2
-                cv2.circle(ink, middle, int(0.45 * min(ink.shape)), 1.0, max(1, round(0.05 * height)), cv2.LINE_AA)
+            font = writer.source.printed[rng.integers(len(writer.source.printed))]
+            tall = np.exp(rng.uniform(np.log(7), np.log(max(8, 2 * height))))
+            pieces = typeset(font, a_number(rng), tall)
+            if pieces and rng.random() < 0.2:
+                pieces.append(_circle(rng, pieces, tall))
         elif kind == "sign":
             sign = str(rng.choice(["arrow", "pips", "bullet", "cross", "tick", "-", "=", "/"]))
             one = drawn_sign(rng, sign, max(6, height * rng.uniform(0.6, 1.6)), None)[0]
-            ink = np.hstack([np.pad(one, ((0, 0), (0, int(0.2 * height))))] * int(rng.integers(1, 4)))
+            pieces = [Piece(one, number * (one.shape[1] + 0.2 * height), 0) for number in range(rng.integers(1, 4))]
         else:
             ink = np.zeros((int(high) + 6, int(long) + 6), np.uint8)
             width = max(1, round(rng.uniform(0.02, 0.15) * height))
@@ -346,11 +400,19 @@ def shapes(rng, sheet, height, digit_ink):
             if kind == "strip":
                 for x in np.arange(rng.uniform(0.3, 3) * height, long, rng.uniform(0.5, 4) * height):
                     cv2.line(ink, (int(x) + 2, 2), (int(x) + 2, ink.shape[0] - 3), 255, width, cv2.LINE_AA)
-            ink = ink / np.float32(255)
-        top, left = rng.uniform(-high / 2, shape[0]), rng.uniform(-long / 2, shape[1])
-        page, _ = overlap(shape, round(top), round(left), ink.shape)
-        if not busy[page].any():
-            put(sheet.printed, ink, top, left)
+            pieces = [Piece(ink / np.float32(255), 0, 0)]
+        if sheet.is_free(pieces, *place):
+            sheet.put(pieces, *place, printed=True)
+            sheet.row += 1
+
+
+def _circle(rng, pieces, height):
+    """A circle around a text, as a Piece."""
+    top, below = min(piece.top for piece in pieces), max(piece.top + len(piece.ink) for piece in pieces)
+    radius = int(0.5 * np.hypot(width_of(pieces), below - top) + rng.uniform(0.1, 0.4) * height)
+    ink = np.zeros((2 * radius + 7, 2 * radius + 7), np.uint8)
+    cv2.circle(ink, (radius + 3, radius + 3), radius, 255, max(1, round(rng.uniform(0.04, 0.1) * height)), cv2.LINE_AA)
+    return Piece(ink / np.float32(255), width_of(pieces) / 2 - radius - 3, (top + below) / 2 - radius - 3)
 
 
 def _leader(rng, canvas, y, high):
@@ -369,3 +431,26 @@ def tint(rng, sheet, scene, darkness=(0.4, 1)):
     scene = scene * sheet.shade
     blurred = sheet.printed if rng.random() < 0.5 else cv2.GaussianBlur(sheet.printed, (0, 0), 0.6)
     return scene * (1 - (blurred * rng.uniform(*darkness))[..., None] * np.float32(1 - colour))
+
+
+class Turn:
+    """How a sheet is turned into a picture: by an angle, in degrees clockwise, around its middle."""
+
+    def __init__(self, angle, shape, whole):
+        """shape: of the picture; whole: whether the sheet is so large that no corner is left."""
+        self.angle, self.shape, self.sheet = angle, shape, shape
+        turn = np.deg2rad(angle)
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        if whole or angle % 90 == 0:
+            self.sheet = tuple(int(np.ceil(side)) for side in np.abs(np.rint(1e9 * rotation) / 1e9) @ shape)
+        middle, new = ((np.array(size[::-1]) - 1) / 2 for size in (self.sheet, shape))
+        self.matrix = np.hstack([rotation, (new - rotation @ middle)[:, None]])
+
+    def image(self, image, corners=0, how=cv2.INTER_LINEAR):
+        """An image of the sheet as it is in the picture, with what stands in its corners."""
+        corners = np.broadcast_to(corners, 3).tolist()
+        return cv2.warpAffine(image, self.matrix, self.shape[::-1], flags=how, borderValue=corners)
+
+    def points(self, places):
+        """Points (x, y), [N, 2], of the sheet, as they are in the picture."""
+        return places @ self.matrix[:, :2].T + self.matrix[:, 2]

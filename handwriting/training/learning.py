@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,17 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.datasets import MNIST
 from tqdm import tqdm
 
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
-from handwriting.training.texts import training_letters
+from handwriting.training.sources import training_source
 from support import device as devices
-from support.mnist import unpack_mnist
 from support.weights import load_weights
-
-DATA_DIR = Path(__file__).parent.parent.parent / "data"
 
 READABLE = 9  # pixels: the longer side of digits that it learns to tell from each other
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale
@@ -46,7 +41,7 @@ def targets(page):
     owner = page.owner.reshape(SIDE // 2, 2, SIDE // 2, 2).max((1, 3))
     maps[1] = (page.owner >= 0).reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
     for number, digit in enumerate(page.digits):
-        top, left, bottom, right = digit.box
+        left, top, right, bottom = digit.box
         height, width = bottom - top, right - left
         y, x = (top + bottom) / 4 - 0.5, (left + right) / 4 - 0.5
         own = owner == number
@@ -76,8 +71,8 @@ def targets(page):
 class Pages(torch.utils.data.Dataset):
     """The pages that the finder learns from: page i is always the same. Gives (uint8 photo, its targets)."""
 
-    def __init__(self, images, labels, letters):
-        self.images, self.labels, self.letters = images, labels, letters
+    def __init__(self, source):
+        self.source = source
 
     def __len__(self):
         return STEPS * BATCH_SIZE
@@ -85,7 +80,7 @@ class Pages(torch.utils.data.Dataset):
     def __getitem__(self, number):
         rng = np.random.default_rng([SEED, number])
         kinds = KINDS if rng.random() < 0.5 else CLEAN
-        page = self._padded(rng, make_page(rng, self.images, self.labels, (SIDE, SIDE), kinds, letters=self.letters))
+        page = self._padded(rng, make_page(rng, self.source, (SIDE, SIDE), kinds))
         return torch.from_numpy(page.photo), torch.from_numpy(targets(page))
 
     def _padded(self, rng, page):
@@ -93,7 +88,7 @@ class Pages(torch.utils.data.Dataset):
         height, width = page.photo.shape[:2]
         top, left = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
         around = (top, SIDE - height - top), (left, SIDE - width - left)
-        digits = [replace(digit, box=tuple(np.add(digit.box, (top, left, top, left)))) for digit in page.digits]
+        digits = [replace(digit, box=tuple(np.add(digit.box, (left, top, left, top)))) for digit in page.digits]
         photo = np.pad(page.photo, (*around, (0, 0)), mode="edge")
         return Page(photo, digits, np.pad(page.owner, around, constant_values=-1))
 
@@ -121,11 +116,9 @@ def learn():
 
     Raises UserError where the fonts or the drawn letters are missing.
     """
-    letters = training_letters()
+    source = training_source()
     cv2.setNumThreads(0)
     device = devices.best_device()
-    unpack_mnist(DATA_DIR)
-    mnist = MNIST(DATA_DIR)
     precision = devices.best_precision(device)
     torch.manual_seed(SEED)
     layout = devices.memory_format(device)
@@ -137,7 +130,7 @@ def learn():
     average = AveragedModel(finder, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     optimizer = torch.optim.AdamW(finder.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS, pct_start=WARM_UP)
-    pages = Pages(mnist.data.numpy(), mnist.targets.numpy(), letters)
+    pages = Pages(source)
     workers = max(1, os.cpu_count() - 1)
     loader = torch.utils.data.DataLoader(pages, BATCH_SIZE, num_workers=workers, prefetch_factor=8)
     for step, (photos, wanted) in enumerate(bar := tqdm(loader, unit=" steps")):

@@ -1,14 +1,16 @@
-"""What pens leave on paper: MNIST's digits at any size and width, and ink that is no digit."""
+"""What pens leave on paper: digits, signs and words at any size and width, and dirt."""
 
 import cv2
 import numpy as np
 
 from handwriting.training.scenes import field
 
-ENLARGED = 3  # MNIST's digits are brought to this many times their size before their strokes are measured
-LINE = 0.7  # share of the pens that draw a line of one width; others keep MNIST's strokes, thinner or thicker
-LINE_WIDTH = (0.22, 0.17)  # from this many pixels to this share of the digit's height
-SWELLING = (-0.03, 0.05)  # of MNIST's strokes at each edge, in shares of the digit's height
+ENLARGED = 3  # images are brought to this many times their size before their strokes are measured
+TRACED = 60  # pixels a height: strokes are drawn at this size before they are measured
+LINE = 0.7  # share of the pens that draw a line of one width; others keep the strokes' width, or change it a little
+LINE_WIDTH, FAT = (0.22, 0.17), (0.14, 0.3)  # from this many pixels to this share of the digit's height; shares of it
+SWELLING = (-0.03, 0.05)  # of strokes at each edge, in shares of the digit's height
+STROKE = 0.1  # of the height: how wide strokes that have no width are, before they swell
 TILT, SHEAR, ASPECT = 8, 0.12, 0.12  # standard deviations: degrees, columns a row, of the aspect's logarithm
 BENT = 0.09  # of its size: how far a digit's parts are moved, at the most as a standard deviation
 UNEVEN = 0.1  # of its size, a standard deviation: how much longer its upper or its lower half is
@@ -17,41 +19,52 @@ TOP = 0.12  # of the ink
 LEAST_INK = 0.1  # fainter ink is left out where an array is cut to its ink
 HYPHEN = (-0.03, 0.4), (0.15, 0.6)  # how far from the digit after it, and how long, in heights
 FAR = 1e3
+FIVE = np.ones((5, 5))
 
 
-def any_pen(rng, height, faint):
-    """A pen for digits `height` pixels high: ("line", its width in pixels) or ("stroke", MNIST's swollen by pixels).
+def any_pen(rng, height, faint, fat):
+    """A pen for digits `height` pixels high: ("line", its width in pixels) or ("stroke", strokes swollen by pixels).
 
-    faint: whether its ink is; then it is not as thin.
+    faint: whether its ink is; then it is not as thin. fat: whether it is a marker.
     """
+    if fat:
+        return "line", rng.uniform(*FAT) * height
     if rng.random() < LINE:
         thinnest = 1 if faint else LINE_WIDTH[0]
         return "line", np.exp(rng.uniform(np.log(thinnest), np.log(max(1, LINE_WIDTH[1] * height))))
     return "stroke", rng.uniform(*SWELLING) * height
 
 
-def written(rng, digit, height, pen, breaks=0, opened=0, word=False):
-    """The ink, float32 [h, w] in [0, 1], of an MNIST digit, uint8 [28, 28], written about `height` pixels high.
+def written(rng, shape, height, pen, breaks=0, opened=0, word=False):
+    """The ink, float32 [h, w] in [0, 1], of a digit, a sign or a word.
 
-    The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the chance of gaps; opened: that
-    of one at the top, where many people do not close a 0, 6, 8 or 9. word: whether it is a whole word, uint8 of any
-    size, which is turned less.
+    shape: an image of it, uint8, which is written about `height` pixels high; or strokes, float [points, 2] each, x
+    and y in units of `height`. The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the
+    chance of gaps; opened: that of one at the top, where many people do not close a 0, 6, 8 or 9. word: whether it is
+    turned less than a digit.
     """
     kind, width = pen
-    rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
-    large = np.pad(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 3).astype(np.float32) / 255
-    large = cv2.resize(large, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    stroke = (large > rng.uniform(0.35, 0.6)).astype(np.uint8)
-    scale = height / ((len(rows) + 1) * ENLARGED)
-    inside = cv2.distanceTransform(stroke, cv2.DIST_L2, 3)
-    if kind == "line":
-        middle = (inside >= 0.8 * cv2.dilate(inside, np.ones((5, 5)))) & (stroke > 0)
-        middle = cv2.morphologyEx(middle.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5)))
-        distance = cv2.distanceTransform(1 - middle, cv2.DIST_L2, 3) - 1
-        radius, darkness = max(width, 1.2) / 2, min(1, width)
+    radius = max(width, 1.2) / 2 if kind == "line" else width  # pixels
+    if isinstance(shape, list):
+        scale = height / TRACED
+        if kind == "stroke":
+            radius += STROKE * height / 2
+        distance = _distance(1 - _traced(shape, int(max(0, radius) / scale) + 3)) - 0.5
     else:
-        distance = cv2.distanceTransform(1 - stroke, cv2.DIST_L2, 3) - inside
-        radius, darkness = width, 1
+        rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
+        scale = height / ((len(rows) + 1) * ENLARGED)
+        pad = int(max(0, radius) / (scale * ENLARGED)) + 2
+        large = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        large = cv2.resize(large, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        stroke = (large > 255 * rng.uniform(0.35, 0.6)).view(np.uint8)
+        inside = _distance(stroke)
+        if kind == "line":
+            middle = ((inside >= 0.8 * cv2.dilate(inside, FIVE)) & (stroke > 0)).view(np.uint8)
+            distance = _distance(1 - cv2.morphologyEx(middle, cv2.MORPH_CLOSE, FIVE)) - 1
+        else:
+            distance = _distance(1 - stroke) - inside
+    darkness = min(1, width) if kind == "line" else 1
     ink = darkness * np.clip(radius + 0.5 - _transformed(rng, distance, scale, 0.3 if word else 1) * scale, 0, 1)
     if rng.random() < breaks:
         for _ in range(rng.integers(1, 3)):
@@ -59,15 +72,46 @@ def written(rng, digit, height, pen, breaks=0, opened=0, word=False):
     if rng.random() < opened:
         _break(rng, ink, rng.uniform(*OPENING) * height, TOP)
     if ink.max() <= LEAST_INK:  # gaps took all of it, or the pen was thinner than the stroke
-        return written(rng, digit, height, ("line", 1), word=word)
+        return written(rng, shape, height, ("line", 1), word=word)
     return trimmed(ink)
+
+
+def _distance(image):
+    """How far each pixel, of uint8, is from the next 0."""
+    return cv2.distanceTransform(image, cv2.DIST_L2, 3)
+
+
+def _traced(strokes, pad):
+    """Strokes as lines one pixel wide, 1 on 0, TRACED pixels a height, with `pad` pixels around them."""
+    points = np.concatenate(strokes)
+    low = points.min(0) - pad / TRACED
+    size = np.int32(np.ceil((points.max(0) - low) * TRACED)) + pad
+    traced = np.zeros(size[::-1], np.uint8)
+    for stroke in strokes:
+        cv2.polylines(traced, [np.int32((stroke - low) * TRACED)], False, 1)
+    return traced
+
+
+def printed(strokes, height, width):
+    """Strokes as a printer prints them, with lines `width` pixels wide: float32 [h, w] in [0, 1], cut to its ink."""
+    points = np.concatenate(strokes) * height
+    low = points.min(0) - width / 2 - 2
+    image = np.zeros(np.int32(np.ceil(points.max(0) + width / 2 + 2 - low))[::-1] + 1, np.uint8)
+    lines = [np.int32((stroke * height - low) * 8) for stroke in strokes]
+    cv2.polylines(image, lines, False, 255, max(1, round(width)), cv2.LINE_AA, 3)
+    return trimmed(image / np.float32(255))
+
+
+def bounds(ink):
+    """The rows and the columns, as slices, of the ink in an array, of which there must be some."""
+    least = min(LEAST_INK, ink.max() / 2)  # a font's hairlines are fainter where it is small
+    rows, columns = (np.flatnonzero(ink.max(axis) > least) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def trimmed(ink):
     """An array, [h, w], cut to its ink, of which there must be some."""
-    least = min(LEAST_INK, ink.max() / 2)  # a font's hairlines are fainter where it is small
-    rows, columns = (np.flatnonzero(ink.max(axis) > least) for axis in (1, 0))
-    return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return np.ascontiguousarray(ink[bounds(ink)])
 
 
 def _transformed(rng, distance, scale, tilt):
@@ -80,12 +124,28 @@ def _transformed(rng, distance, scale, tilt):
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T
     low, high = corners.min(0), corners.max(0)
     size = tuple(int(side) for side in np.ceil(high - low) + 2)
-    matrix = np.hstack([matrix, (1 - low)[:, None]])
-    distance = cv2.warpAffine(distance, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FAR)
-    bent = (field(rng, distance.shape, 2, rng.uniform(0, BENT) * min(max(size), 2 * size[1])) for _ in range(2))
-    y, x = (place + way for place, way in zip(np.mgrid[: size[1], : size[0]].astype(np.float32), bent, strict=True))
-    y += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.pi * np.clip(y / size[1], 0, 1))
-    return cv2.remap(distance, x, y, cv2.INTER_LINEAR, borderValue=FAR)
+    back = np.linalg.inv(matrix).astype(np.float32)
+    bent = rng.uniform(0, BENT, 2) * min(max(size), 2 * size[1])
+    x, y = (field(rng, size[::-1], 2, much) for much in bent)
+    x += np.arange(size[0], dtype=np.float32) + np.float32(low[0] - 1)
+    rows = np.arange(size[1], dtype=np.float32)
+    rows += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.pi * rows / size[1])
+    y += rows[:, None] + np.float32(low[1] - 1)
+    across, down = back[0, 0] * x + back[0, 1] * y, back[1, 0] * x + back[1, 1] * y
+    return cv2.remap(distance, across, down, cv2.INTER_LINEAR, borderValue=FAR)
+
+
+def rotated(ink, angle):
+    """Ink, float32 [h, w], turned by an angle, degrees clockwise, and cut to it."""
+    if angle % 90 == 0:
+        return np.rot90(ink, -round(angle / 90))
+    turn = np.deg2rad(angle)
+    height, width = ink.shape
+    cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
+    wide, high = int(width * cosine + height * sine) + 3, int(width * sine + height * cosine) + 3
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -angle, 1)
+    matrix[:, 2] += (wide - width) / 2, (high - height) / 2
+    return cv2.warpAffine(ink, matrix, (wide, high), flags=cv2.INTER_LINEAR)
 
 
 def _break(rng, ink, radius, share=1):
@@ -110,10 +170,10 @@ def overlap(shape, top, left, size):
     )
 
 
-def dirt(rng, has, height, digit_ink, glyphs):
+def dirt(rng, has, height, digit_ink, boxes):
     """Ink that is no digit, float32 like digit_ink, on a page of digits of a height: what `has` names, a dict.
 
-    glyphs: (top, left, ink) of the digits, around which boxes are drawn.
+    boxes: of its digits, (left, top, right, bottom), around which boxes are drawn.
     """
     shape = digit_ink.shape
     ink = np.zeros(shape, np.uint8)
@@ -130,16 +190,15 @@ def dirt(rng, has, height, digit_ink, glyphs):
                 cv2.line(ink, (x, y), tip, 255, pen, cv2.LINE_AA)
             else:
                 cv2.circle(ink, (x, y), max(1, int(rng.uniform(0.02, 0.12) * height)), 255, -1, cv2.LINE_AA)
-        for top, left, glyph in glyphs:
+        for left, top, _, bottom in boxes:
             if rng.random() < 0.1:
-                _hyphen(rng, ink, top + rng.uniform(0.35, 0.9) * glyph.shape[0], left, height, pen)
+                _hyphen(rng, ink, top + rng.uniform(0.35, 0.9) * (bottom - top), left, height, pen)
     if rng.random() < 0.85:  # mostly apart from the digits
-        ink *= cv2.dilate(digit_ink, np.ones((5, 5))) < 0.2
+        ink *= 1 - cv2.dilate(digit_ink, FIVE)
     if has["boxes"]:
         margin = rng.uniform(0.12, 0.5) * height
-        for top, left, glyph in glyphs:
-            corner = int(left - margin), int(top - margin)
-            other = int(left + glyph.shape[1] + margin), int(top + glyph.shape[0] + margin)
+        for left, top, right, bottom in boxes:
+            corner, other = (int(left - margin), int(top - margin)), (int(right + margin), int(bottom + margin))
             cv2.rectangle(ink, corner, other, 255, max(1, pen // 2), cv2.LINE_AA)
     return ink / np.float32(255)
 

@@ -1,20 +1,14 @@
-"""What stands on pages beside digits: printed and handwritten words, letters that people drew, signs."""
+"""What stands on pages beside MNIST's and pen digits: words in fonts or letters that people drew, and signs."""
 
 import functools
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from handwriting.training.pens import trimmed, written
-from support.errors import UserError
+from handwriting.training.pens import bounds, printed, trimmed, written
 
-HERE = Path(__file__).parent
-FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
-DIGIT = 20  # pixels: height of MNIST's digits, beside which signs are drawn before a pen writes them
 FORM = 22  # pixels: capital height at which a handwritten word is set before a pen writes it
 WORDS = (
     "Name Date Total Marks Mark Math Maths Sum Score Points Grade Class Roll Page Test Exam Question Answer Signature "
@@ -29,41 +23,46 @@ VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxyz"
 CAPITALS = "ABCDEFGHKLMNPRTUVWXY"  # that stand alone: without those that are written like a digit
 SMALL = "acdefhkmnprtuvwxy"
 FONT_SIGNS = "%$€#*&?!<>@"
+DIGITS = "0123456789"
 OPERATORS = "+-×÷:/"
 DRAWN_SIGNS = tuple("+-×÷=()[]/,.:{}") + ("tick", "cross", "arrow", "tally", "bullet", "pips")
 
 
-@dataclass
-class Letters:
-    """Whose letters stand on pages: the files of fonts, and of images that people drew, 105×105, black on white."""
+class Piece(NamedTuple):
+    """A part of a text: a digit, or what is none."""
 
-    printed: list  # of paths
-    hand: list  # of paths
-    drawn: list  # of lists of paths, one for each person and alphabet
+    ink: np.ndarray  # float32 [h, w] in [0, 1], cut to its ink
+    left: float  # pixels from the start of the text
+    top: float  # pixels from the baseline, down
+    label: int | None = None  # which digit it is
 
 
-def training_letters():
-    """The Letters that the finder learns from. Raises UserError where the fonts or the drawn letters are missing."""
-    printed, hand = [], []
-    for folder in sorted(FONTS.iterdir()) if FONTS.is_dir() else ():
-        is_handwriting = json.loads((folder / "metadata.json").read_text())["category"] == "handwriting"
-        (hand if is_handwriting else printed).append(folder / "files" / f"{folder.name}-latin-400-normal.woff")
-    if not printed or not hand:
-        raise UserError(f"the fonts for the finder's training are missing: run npm install in {HERE}")
-    people = {}
-    for path in sorted(DRAWN.glob("**/character*/*.png")):
-        people.setdefault((path.parent.parent, path.stem[-2:]), []).append(path)
-    if not people:
-        raise UserError(f"the drawn letters are missing: unpack Omniglot's images_background.zip in {DRAWN}")
-    latin = [paths for (alphabet, _), paths in people.items() if alphabet.name == "Latin"]
-    return Letters(printed, hand, latin * 2 + list(people.values()))
+def a_number(rng):
+    """A number as it stands in text: whole, of a list, a decimal, a price, a date, a time, a page, a sum."""
+    kind = rng.random()
+    number = int(rng.integers(0, 10 ** int(rng.integers(1, 6))))
+    if kind < 0.4:
+        return str(number)
+    if kind < 0.55:
+        return str(number % 100) + str(rng.choice([".", ")", ":", "%", "/", "-", ","]))
+    few = int(rng.integers(0, 13)), int(rng.integers(0, 60)), int(rng.integers(1900, 2031))
+    texts = f"{few[0]}.{few[1]:02d}", f"{few[0]}:{few[1]:02d}", f"{few[1] % 31 + 1}/{few[0]}/{few[2]}", f"{few[2]}"
+    sums = (
+        f"{few[1]}+{few[0]}=",
+        f"({number % 100})",
+        f"${few[1]}.{number % 100:02d}",
+        f"{number % 1000} {few[2] % 1000}",
+    )
+    return str(rng.choice([*texts, *sums]))
 
 
 def a_word(rng, digits=False):
     """A word, a made-up word, a letter or a few signs. digits: whether numbers may come up."""
     chance = rng.random()
-    if digits and chance < 0.25:
-        return str(rng.integers(0, 10 ** int(rng.integers(1, 6)))) + str(rng.choice(["", "", "", ".", ")", ":", "%"]))
+    if digits and chance < 0.35:
+        return a_number(rng)
+    if digits:
+        chance = rng.random()
     if chance < 0.6:
         word = str(rng.choice(WORDS))
     else:
@@ -112,78 +111,115 @@ def _font(path, size):
     return ImageFont.truetype(path, size)
 
 
-@functools.lru_cache(200)
+@functools.lru_cache(400)
 def _capital_share(path):
     _, top, _, bottom = _font(path, 100).getbbox("H")
     return max(20, bottom - top) / 100
 
 
-def typeset(path, text, height):
-    """Text in a font with capitals `height` high: its ink, float32 [h, w] in [0, 1], and how far it goes below the
-    baseline, in pixels. None where the font has no ink for it.
-    """
-    font = _font(path, max(5, round(height / _capital_share(path))))
-    left, top, right, bottom = font.getbbox(text, anchor="ls")
+@functools.lru_cache(8000)
+def _glyph(path, size, character):
+    """A character's ink, or None without any, how far left and top of it are from the pen, and its advance."""
+    font = _font(path, size)
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(character, anchor="ls"))
+    advance = font.getlength(character)
     if right - left < 1 or bottom - top < 1:
-        return None
-    image = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
-    ImageDraw.Draw(image).text((1 - left, 1 - top), text, 255, font, anchor="ls")
-    return np.asarray(image, np.float32) / 255, bottom + 1
+        return None, 0, 0, advance
+    image = Image.new("L", (right - left + 2, bottom - top + 2))
+    ImageDraw.Draw(image).text((1 - left, 1 - top), character, 255, font, anchor="ls")
+    ink = np.asarray(image, np.float32) / 255
+    if not ink.any():
+        return None, 0, 0, advance
+    rows, columns = bounds(ink)
+    return ink[rows, columns], left - 1 + columns.start, top - 1 + rows.start, advance
 
 
-def handwritten(rng, letters, text, height, width):
-    """A word by hand with capitals about `height` high and a pen `width` pixels wide: as typeset gives it."""
-    if letters.drawn and rng.random() < 0.3:
-        return _drawn_word(rng, letters, len(text), height, width)
-    return penned(rng, letters.hand[rng.integers(len(letters.hand))], text, height, width)
+def typeset(path, text, height):
+    """Text in a font with capitals `height` pixels high: a list of Pieces, a character each."""
+    size = max(5, round(height / _capital_share(path)))
+    if size > 24:
+        size = 4 * round(size / 4)  # few sizes, since opening a font takes half a millisecond
+    pieces, x = [], 0
+    for character in text:
+        ink, left, top, advance = _glyph(path, size, character)
+        if ink is not None:
+            pieces.append(Piece(ink, round(x) + left, top, int(character) if character in DIGITS else None))
+        x += advance
+    return pieces
 
 
-def penned(rng, path, text, height, width):
-    """Text in a handwritten font, by a pen `width` pixels wide: as typeset gives it."""
+def width_of(pieces):
+    """How wide a text is, in pixels."""
+    return max((piece.left + piece.ink.shape[1] for piece in pieces), default=0)
+
+
+def _joined(pieces):
+    """Pieces as one, which is no digit."""
+    left, top = min(piece.left for piece in pieces), min(piece.top for piece in pieces)
+    below = max(piece.top + piece.ink.shape[0] for piece in pieces)
+    ink = np.zeros((round(below - top), round(width_of(pieces) - left)), np.float32)
+    for piece in pieces:
+        y, x = round(piece.top - top), round(piece.left - left)
+        part = ink[y : y + piece.ink.shape[0], x : x + piece.ink.shape[1]]
+        np.maximum(part, piece.ink[: part.shape[0], : part.shape[1]], out=part)
+    return Piece(ink, left, top)
+
+
+def handwritten(rng, hand, text, height, width):
+    """A text by hand with capitals about `height` pixels high and a pen `width` pixels wide: a list of Pieces.
+
+    hand: the path of a font, or paths of letters that a person drew, of which any stand for those of the text.
+    """
+    if isinstance(hand, list):
+        return _drawn_word(rng, hand, text, height, width)
     if rng.random() < 0.5:  # as the font has it, or bolder
-        set_ = typeset(path, text, height)
-        if set_ is None:
-            return None
-        ink, below = set_
-        grown = round(min(width, 0.15 * height) - 0.06 * height)
-        if grown > 0:
-            ink = cv2.dilate(np.pad(ink, grown), np.ones((grown + 1, grown + 1)))
-            below += grown
-        return ink, below
-    set_ = typeset(path, text, FORM)
-    if set_ is None:
-        return None
-    ink, below = np.minimum(1, 2 * set_[0]), set_[1]  # hairlines stay whole
-    if ink.max() < 0.7:
-        return None
-    high = len(ink) * height / FORM
-    return written(rng, np.uint8(255 * ink), max(4, high), ("line", width), word=True), below * height / FORM
+        grown = max(0, round(min(width, 0.15 * height) - 0.06 * height))
+        pieces = typeset(hand, text, height)
+        if grown:
+            wide = np.ones((grown + 1, grown + 1))
+            return [
+                Piece(cv2.dilate(np.pad(ink, grown), wide), left - grown, top - grown, label)
+                for ink, left, top, label in pieces
+            ]
+        return pieces
+    pieces, word, scale = [], [], height / FORM
+    for piece in [*typeset(hand, text, FORM), None]:
+        if word and (piece is None or piece.label is not None):
+            pieces.append(_joined(word))
+            word = []
+        if piece is not None:
+            pieces, word = (pieces, [*word, piece]) if piece.label is None else ([*pieces, piece], [])
+    return [_penned(rng, piece, scale, width) for piece in pieces]
 
 
-def _drawn_word(rng, letters, length, height, width):
+def _penned(rng, piece, scale, width):
+    """A font's Piece, so many times as large, by a pen."""
+    ink, left, top, label = piece
+    whole = np.uint8(np.minimum(255, 510 * ink))  # hairlines stay whole
+    if whole.max() < 180:
+        whole = np.uint8(255 * (ink > ink.max() / 2))
+    ink = written(rng, whole, max(4, len(ink) * scale), ("line", width), word=True)
+    return Piece(ink, left * scale, (top + len(piece.ink)) * scale - len(ink), label)
+
+
+def _drawn_word(rng, person, text, height, width):
     """Letters that one person drew, one beside the other."""
-    person = letters.drawn[rng.integers(len(letters.drawn))]
-    glyphs, x, height = [], 0, height * rng.uniform(0.6, 1)
-    for _ in range(max(2, min(length, 6))):
-        image = 255 - cv2.imread(str(person[rng.integers(len(person))]), cv2.IMREAD_GRAYSCALE)
-        image = trimmed(image)
+    pieces, x, height = [], 0, height * rng.uniform(0.6, 1)
+    for character in text[:8]:
+        number = ord(character.lower()) - ord("a")
+        if not 0 <= number < len(person):
+            number = rng.integers(len(person))
+        image = trimmed(255 - cv2.imread(str(person[number]), cv2.IMREAD_GRAYSCALE))
         few = 28 / max(image.shape)
         image = cv2.resize(cv2.dilate(image, np.ones((3, 3))), None, fx=few, fy=few, interpolation=cv2.INTER_AREA)
-        own = height * rng.uniform(0.8, 1.2) * (image.shape[0] / 28) ** 0.5
         if not (image > 160).any():
             continue
-        glyph = written(rng, image, max(4, own), ("line", width))
-        glyphs.append((round(x), glyph))
-        x += glyph.shape[1] + rng.uniform(-0.1, 0.3) * height
-    if not glyphs:
-        return None
-    high = max(len(glyph) for _, glyph in glyphs)
-    word = np.zeros((high, max(at + glyph.shape[1] for at, glyph in glyphs if at >= 0) + 1), np.float32)
-    for at, glyph in glyphs:
-        at, top = max(0, at), (high - len(glyph)) // (1 if rng.random() < 0.8 else 2)
-        part = word[top : top + len(glyph), at : at + glyph.shape[1]]
-        np.maximum(part, glyph[:, : part.shape[1]], out=part)
-    return word, 0
+        own = height * rng.uniform(0.8, 1.2) * (image.shape[0] / 28) ** 0.5
+        ink = written(rng, image, max(4, own), ("line", width))
+        lift = 0 if rng.random() < 0.8 else (height - len(ink)) / 2
+        pieces.append(Piece(ink, x, -len(ink) - lift))
+        x += ink.shape[1] + rng.uniform(-0.1, 0.3) * height
+    return pieces
 
 
 def drawn_sign(rng, sign, height, pen):
@@ -191,19 +227,22 @@ def drawn_sign(rng, sign, height, pen):
 
     pen: as pens.any_pen gives it, and the sign is written as digits are; None: it is printed.
     """
-    high = height if pen is None else DIGIT
-    width = max(1, rng.uniform(0.06, 0.2) * high)
-    wide = 0.33 * high * np.exp(rng.normal(0, 0.3))
-    strokes, dots, rise = [], [], 0
+    wide = 0.33 * np.exp(rng.normal(0, 0.3))  # in heights
+    strokes, rise = [], 0
 
     def line(*points):
-        strokes.append(np.array(points, float) * (wide, wide) + rng.normal(0, 0.06 * wide, (len(points), 2)))
+        strokes.append(np.array(points, float) * wide + rng.normal(0, 0.06 * wide, (len(points), 2)))
 
     def arc(side, high):
         angles = np.linspace(-1, 1, 9)
         line(*[(side * 0.9 * np.cos(1.3 * a), high * np.sin(1.3 * a)) for a in angles])
 
-    radius = max(width * rng.uniform(0.5, 1.1), 0.8)
+    def dot(x, y, radius):
+        turns = np.linspace(0, 2 * np.pi * (1 + 30 * radius), int(10 + 400 * radius))
+        spiral = radius * turns / turns[-1] * (np.cos(turns), np.sin(turns))
+        strokes.append(spiral.T + np.array([x, y]) * wide)
+
+    point = rng.uniform(0.02, 0.05)
     if sign == "+":
         line((-1, 0), (1, 0))
         line((0, -1), (0, 1))
@@ -217,7 +256,8 @@ def drawn_sign(rng, sign, height, pen):
         line((-1, 0.35), (1, 0.35))
     elif sign == "÷":
         line((-1, 0), (1, 0))
-        dots += [(0, -0.7 * wide), (0, 0.7 * wide)]
+        dot(0, -0.7, point)
+        dot(0, 0.7, point)
     elif sign in ("(", ")"):
         arc(1 if sign == ")" else -1, rng.uniform(1.5, 2.4))
     elif sign in ("[", "]"):
@@ -232,9 +272,11 @@ def drawn_sign(rng, sign, height, pen):
         line((0, 0), (-0.25, 0.7))
         rise = -0.45 * height
     elif sign == ".":
-        dots, rise = [(0, 0)], -0.45 * height
+        dot(0, 0, point)
+        rise = -0.45 * height
     elif sign == ":":
-        dots = [(0, -0.6 * wide), (0, 0.6 * wide)]
+        dot(0, -0.6, point)
+        dot(0, 0.6, point)
     elif sign == "tick":
         line((-0.8, -0.1), (-0.3, 0.9), (1.2, -1.5))
     elif sign == "cross":
@@ -249,57 +291,13 @@ def drawn_sign(rng, sign, height, pen):
             line((x * 0.8, -1.5), (x * 0.8, 1.5))
         line((-1.9, 0.8), (1.9, -0.8))
     elif sign == "bullet":
-        radius, dots = high * rng.uniform(0.1, 0.3), [(0, 0)]
+        dot(0, 0, rng.uniform(0.1, 0.3))
     elif sign == "pips":
         side = 1.4
         line((-side, -side), (side, -side), (side, side), (-side, side), (-side, -side))
-        places = [(x * wide * 0.7, y * wide * 0.7) for x in (-1, 0, 1) for y in (-1, 0, 1)]
-        dots, radius = [places[n] for n in rng.choice(9, int(rng.integers(1, 7)), replace=False)], 0.17 * wide
-    ink = _drawn(strokes, width, dots, radius)
+        places = [(x * 0.7, y * 0.7) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+        for number in rng.choice(9, int(rng.integers(1, 7)), replace=False):
+            dot(*places[number], 0.17 * wide)
     if pen is None:
-        return ink / np.float32(255), rise
-    return written(rng, ink, max(1.5, len(ink) * height / DIGIT), pen, word=True), rise
-
-
-def bare_one(rng, height, pen):
-    """A 1 of one straight or slightly bent stroke, tilted by up to about 15 degrees: its ink, cut to it."""
-    tilt = np.deg2rad(np.clip(rng.normal(0, 5), -12, 12))
-    along = np.linspace(-0.5, 0.5, 7)
-    bend = rng.normal(0, 0.03) * np.cos(np.pi * along)
-    if rng.random() < 0.15:  # a short upstroke
-        along, bend = np.append(-0.5 + rng.uniform(0.08, 0.2), along), np.append(-rng.uniform(0.05, 0.12), bend)
-    points = DIGIT * np.stack([bend - np.tan(tilt) * along, along], 1)
-    return written(rng, _drawn([points], rng.uniform(1.5, 3)), height, pen, word=True)
-
-
-def continental(rng, label, height, pen):
-    """A 1 with a long upstroke, or a crossed 7: its ink, cut to it. MNIST, written in the USA, has few of them."""
-    along, bend = np.linspace(-0.5, 0.5, 7), rng.normal(0, 0.04)
-    lean = rng.normal(0.1, 0.12) + (rng.uniform(0.1, 0.4) if label == 7 else 0)
-    stem = np.stack([bend * np.cos(np.pi * along) - lean * along, along], 1)
-    if label == 1:
-        across = rng.uniform(0.15, 0.55)
-        start = stem[0] + (-across, across * rng.uniform(0.7, 1.6))
-        strokes = [np.concatenate([[start, (start + stem[0]) / 2 + rng.normal(0, 0.03, 2)], stem])]
-        if rng.random() < 0.1:  # a foot
-            strokes.append(stem[-1] + np.array([[-rng.uniform(0.1, 0.3), 0], [rng.uniform(0.1, 0.3), 0]]))
-    else:
-        start = stem[0] + (-rng.uniform(0.35, 0.65), rng.normal(0, 0.06))
-        serif = [start + (rng.normal(0, 0.03), rng.uniform(0.05, 0.2))] if rng.random() < 0.3 else []
-        middle = stem[rng.integers(2, 5)] + rng.normal(0, 0.03, 2)
-        bar = np.array([rng.uniform(0.12, 0.3), rng.normal(-0.03, 0.04)])
-        strokes = [np.array([*serif, start, *stem]), np.stack([middle - bar, middle + bar * rng.uniform(0.6, 1.2)])]
-    return written(rng, _drawn([DIGIT * stroke for stroke in strokes], rng.uniform(1.5, 3)), height, pen, word=True)
-
-
-def _drawn(strokes, width, dots=(), radius=0):
-    """Strokes, lists of points, and dots in one image, uint8, cut to them."""
-    points = np.concatenate([*strokes, np.array(dots).reshape(-1, 2)])
-    edge = max(width, radius) + 2
-    low, high = points.min(0) - edge, points.max(0) + edge
-    ink = np.zeros((np.int32(np.ceil(high - low)) + 1)[::-1], np.uint8)
-    for stroke in strokes:
-        cv2.polylines(ink, [np.int32((stroke - low) * 8)], False, 255, max(1, round(width)), cv2.LINE_AA, 3)
-    for dot in dots:
-        cv2.circle(ink, tuple(int(at) for at in (np.array(dot) - low) * 8), int(radius * 8), 255, -1, cv2.LINE_AA, 3)
-    return trimmed(ink)
+        return printed(strokes, height, max(1, rng.uniform(0.06, 0.2) * height)), rise
+    return written(rng, strokes, height, pen, word=True), rise
