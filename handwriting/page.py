@@ -18,7 +18,8 @@ from flask import Flask, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from handwriting.answers import answer_drawing, answer_picture, layers
+from handwriting.answers import PEN, answer_drawing, answer_picture
+from handwriting.layers import computation, layers
 from support.errors import UserError
 
 HOST, PORTS = "127.0.0.1", range(8000, 8100)  # the first free one is taken
@@ -55,8 +56,9 @@ class Work:
 def make_app(model, work):
     """The page as a Flask application. model: a myCNN in eval mode, on the CPU.
 
-    GET / is the page. It posts an image file's bytes to /read (?part=left,top,right,bottom), a drawing's strokes to
-    /draw and a digit's image to /layers, and gets what answers.py returns as JSON. If several pictures are waiting,
+    GET / is the page. It posts an image file's bytes to /read (?part=left,top,right,bottom, each from 0 to 1; ?turn=90,
+    180 or 270, in degrees clockwise), a drawing's strokes to /draw (?pen=width) and a digit's image to /layers and /sum
+    (?step=name&index=number), and gets what answers.py and layers.py return as JSON. If several pictures are waiting,
     only the newest is read: the others get status 409. Instead of an answer, one line of text comes with status 4xx.
     """
     app = Flask(__name__, static_folder=None)
@@ -78,16 +80,25 @@ def make_app(model, work):
 
     @app.post("/read")
     def read():
-        part = request.args.get("part", "0,0,1,1")
-        return work.result(answer_picture, io.BytesIO(request.get_data()), part, model, replace=True)
+        part, turn = request.args.get("part", "0,0,1,1"), request.args.get("turn", "0")
+        return work.result(answer_picture, io.BytesIO(request.get_data()), part, turn, model, replace=True)
 
     @app.post("/draw")
     def draw():
-        return work.result(answer_drawing, request.get_json(force=True), model, replace=True)
+        try:
+            strokes = request.get_json(force=True)
+        except RecursionError:
+            abort(400)
+        return work.result(answer_drawing, strokes, request.args.get("pen", PEN), model, replace=True)
 
     @app.post("/layers")
     def explain():
         return work.result(layers, model, request.get_data(as_text=True))
+
+    @app.post("/sum")
+    def add_up():
+        image, step, index = request.get_data(as_text=True), request.args.get("step"), request.args.get("index")
+        return work.result(computation, model, image, step, index)
 
     app.register_error_handler(UserError, lambda error: (str(error), 400, TEXT))
     app.register_error_handler(CancelledError, lambda _: ("A newer request took its place", 409, TEXT))
@@ -129,7 +140,7 @@ def serve(model):
     print(f"draw on {address} (Ctrl-C to stop)", flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=_open_browser, args=[address], daemon=True).start()
-    answer_drawing([[[400, 150], [400, 450]]], model)  # the first reading is slow: here nobody waits for it
+    answer_drawing([[[400, 150], [400, 450]]], PEN, model)  # the first reading is slow: here nobody waits for it
     while True:
         work.go_on()
 

@@ -306,11 +306,14 @@ class Sheet:
         self.browser = browser
 
     def open(self, port, width=1280, height=800, ratio=1, dark=False):
-        """Load the page again, in a window of this size in CSS pixels."""
+        """Load the page as if for the first time, in a window of this size in CSS pixels."""
         self.size(width, height, ratio)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.browser.get(f"http://127.0.0.1:{port}/nothing")
+        self.js("sessionStorage.clear()")
         self.browser.get(f"http://127.0.0.1:{port}/")
+        self.answer()
         return self
 
     def size(self, width, height, ratio=1):
@@ -403,13 +406,14 @@ class Sheet:
 
     def give(self, body, way, name="7.png"):
         """Drop or paste a file."""
-        self.js(
+        self.browser.execute_async_script(
             """
-            const [body, way, name] = arguments, data = new DataTransfer();
+            const [body, way, name, done] = arguments, data = new DataTransfer();
             data.items.add(new File([Uint8Array.from(atob(body), c => c.charCodeAt(0))], name));
             const options = {clipboardData: data, dataTransfer: data, bubbles: true, cancelable: true};
             if (way === "paste") paper.dispatchEvent(new ClipboardEvent("paste", options));
             else for (const type of ["dragover", "drop"]) paper.dispatchEvent(new DragEvent(type, options));
+            setTimeout(done, 50);  // the file has been read
             """,
             base64.b64encode(body).decode(),
             way,
@@ -505,11 +509,12 @@ def test_only_the_part_inside_a_dragged_frame_is_read_until_escape(sheet, digits
     sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
     assert sheet.answer().replace(" ", "") == "041"
     assert sheet.message().startswith("Only the framed part")
-    assert len(sheet.all("#paper rect")) == 1
-    assert sheet.rectangle("#frames i")[0] > sheet.rectangle("#paper rect")[0] - 10  # a frame lies around its digit
+    assert len(sheet.all("#paper .part")) == 1
+    left, _, right, _ = sheet.rectangle("#paper")
+    assert sheet.rectangle("#frames i")[0] > left + 0.5 * (right - left)
     sheet.press(Keys.ESCAPE)
     assert sheet.answer().replace(" ", "") == "721041"
-    assert not sheet.all("#paper rect")
+    assert not sheet.all("#paper .part")
 
 
 def test_what_is_not_a_digit_gets_a_fitting_message(sheet, pictures):
@@ -535,7 +540,8 @@ def test_an_answer_under_50_percent_is_called_unsure_in_words_in_cards_and_in_th
     first, second, *_ = sheet.all("#digits button")
     assert "unsure" in first.accessible_name
     assert "unsure" not in second.accessible_name
-    marks = "return arguments[0].map(button => getComputedStyle(button, '::after').content)"
+    assert [first.text, second.text] == ["0\n45.0 %", "1\n95.0 %"]
+    marks = "return arguments[0].map(button => getComputedStyle(button.querySelector('b'), '::after').content)"
     assert sheet.js(marks, [first, second]) == ['"?"', "none"]
 
 
@@ -546,7 +552,7 @@ def test_a_refused_file_gets_a_message_and_the_drawing_stays(sheet, digits):
     WebDriverWait(sheet.browser, 20).until(lambda _: "is not a picture" in sheet.message())
     assert sheet.answer() == "7"
     assert not sheet.all("[src=x]")
-    sheet.js("take(new File([new Uint8Array(arguments[0])], 'large.png'))", page.MAX_BYTES + 1)
+    sheet.js("take([new File([new Uint8Array(arguments[0])], 'large.png')])", page.MAX_BYTES + 1)
     WebDriverWait(sheet.browser, 20).until(lambda _: "larger than 20 MB" in sheet.message())
 
 
@@ -632,35 +638,90 @@ def test_a_page_continues_by_itself_when_the_program_answers_again(sheet, digits
     sheet.browser.execute_cdp_cmd("Network.disable", {})
 
 
-def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_its_layers(sheet, digits):
+def choose(sheet, button, title):
+    """Choose a digit, and wait until the network's reading of it is shown."""
+    button.click()
+    wait_for_network(sheet, title)
+
+
+def wait_for_network(sheet, title):
+    ready = "return layers.hidden || isAdding || wanted ? '' : title.textContent"
+    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js(ready) == f"How the network reads this {title}")
+
+
+def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_the_whole_network(sheet, digits):
     asked = "return performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/layers')).length"
     sheet.draw(digits[0][0], 0.3, kind=None)
     sheet.draw(digits[0][1], 0.7, kind=None)
     assert sheet.answer() == "72"
+    assert "Choose one" in sheet.texts("#note")[0]
     assert sheet.js(asked) == 0
-    sheet.all("#digits button")[1].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.texts("#title") == ["How the network reads this 2"])
+    choose(sheet, sheet.all("#digits button")[1], 2)
     assert sheet.js(asked) == 1
-    names = [text.split()[0] for text in sheet.texts("#steps h3")]
-    assert names == ["Image", "conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
-    counts = sheet.js("return [...steps.children].map(step => step.querySelectorAll('img').length)")
-    assert counts == [1, 16, 16, 16, 1, 1, 0]
-    assert sheet.js("return [...document.querySelectorAll('#steps img')].every(image => image.naturalWidth)")
-    assert "16 of 96 maps of 7×7" in sheet.texts("#steps h3")[3]
-    assert len(sheet.all("#steps .bars i")) == 10
+    assert "Choose one" not in sheet.texts("#note")[0]
+    assert sheet.texts("#network h3") == "image conv1 pool1 conv2 pool2 conv3 fc1 fc2 fc3".split()
+    counts = sheet.js("return [...document.querySelectorAll('.step')].map(step => step.querySelectorAll('img').length)")
+    assert counts == [1, 16, 16, 16, 16, 16, 1, 1, 0]
+    assert sheet.js("return [...document.querySelectorAll('#network img')].every(image => image.naturalWidth)")
+    assert "96 maps, 7×7" in " ".join(sheet.texts(".step")[5].split())
+    shares = [float(text.split()[-2]) for text in sheet.texts("#logits label")]
+    assert np.argmax(shares) == 2
+    assert abs(sum(shares) - 100) < 1
+    for width, height in ((1280, 800), (1920, 1080)):
+        sheet.size(width, height)
+        assert sheet.js("return document.documentElement.scrollWidth <= innerWidth")
+        assert sheet.js("return $('network').scrollWidth <= $('network').clientWidth")
+        assert sheet.rectangle("#network")[3] < 0.6 * height
+        assert sheet.rectangle("#unit")[3] <= height
     sheet.drag([(0.3, 0.5)])  # a tap on the 7, which draws no dot
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.texts("#title") == ["How the network reads this 7"])
+    wait_for_network(sheet, 7)
     assert sheet.js("return marks.length") == len(strokes_of(digits[0][0])) + len(strokes_of(digits[0][1]))
     sheet.press(Keys.ESCAPE)
     assert not sheet.all("#layers")[0].is_displayed()
     assert sheet.answer() == "72"
+    assert sheet.js("return document.activeElement === digits[0].button")
 
 
-def test_the_chance_that_it_is_no_digit_is_shown_beside_the_probabilities(sheet):
+def test_the_sum_behind_any_value_is_shown_by_pointer_and_keyboard(sheet, digits):
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    choose(sheet, sheet.all("#digits button")[0], 7)
+
+    def number(text):
+        return round(1000 * float(text.split()[-1].replace("−", "-")))
+
+    for step, inputs in (("conv1", 1), ("conv2", 8), ("conv3", 8), ("fc1", 8), ("fc2", 8), ("fc3", 8)):
+        sheet.js("document.querySelectorAll(`[name=${arguments[0]}]`)[0].click()", step)
+        wait_for_network(sheet, 7)
+        lines = sheet.texts("#sum > *")
+        total = next(i for i, line in enumerate(lines) if line.startswith("sum"))
+        assert total == inputs + 1 + (step != "conv1")
+        assert sum(map(number, lines[:total])) == number(lines[total])
+        sheet.js("document.querySelectorAll('[name=term]')[arguments[0]].click()", inputs - 1)
+        products = [number(text) for text in sheet.texts("#factors table:last-child td")]
+        assert len(products) == (9 if step.startswith("conv") else 1)
+        assert sum(products) == number(lines[inputs - 1])
+        assert number(sheet.texts("#value")[0]) == number(lines[total if step == "fc3" else -1])
+    sheet.js("document.querySelectorAll('[name=pool1]')[0].click()")
+    wait_for_network(sheet, 7)
+    window = [number(text) for text in sheet.texts("#factors td")]
+    assert max(window) == number(sheet.texts("#value")[0])
+    webdriver.ActionChains(sheet.browser, duration=0).move_to_element_with_offset(
+        sheet.all("#map")[0], 5, 5
+    ).click().perform()
+    wait_for_network(sheet, 7)
+    assert "row 7, column 7" in sheet.texts("#value")[0]
+    sheet.js("map.focus()")
+    sheet.press(Keys.ARROW_LEFT)
+    sheet.press(Keys.ARROW_UP)
+    wait_for_network(sheet, 7)
+    assert "row 6, column 6" in sheet.texts("#value")[0]
+
+
+def test_the_chance_that_it_is_no_digit_is_shown_beside_the_confidence(sheet):
     sheet.show([0.6])
-    sheet.all("#digits button")[0].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#steps li"))
-    assert "40.0 % is the chance that this is no digit" in sheet.texts("#steps li")[-1]
+    choose(sheet, sheet.all("#digits button")[0], 0)
+    assert "40.0 % is the chance that this is no digit" in sheet.texts("#note")[0]
 
 
 def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames(sheet, server, digits):
@@ -684,15 +745,8 @@ def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames
     assert frames[3].get_attribute("class").split()[-1] == "lit"
     webdriver.ActionChains(sheet.browser, duration=0).move_to_element(frames[5]).perform()
     assert [i for i, cell in enumerate(cells[:20]) if "lit" in cell.get_attribute("class")] == [5]
-    cells[3].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#layers")[0].is_displayed())
+    choose(sheet, cells[3], digits[1][3])
     assert sheet.js("return $('digits').scrollHeight > $('digits').clientHeight")
-    for width, height in ((390, 844), (1280, 800)):
-        sheet.size(width, height)
-        sheet.js("scrollTo(0, 1e6)")
-        _, top, _, bottom = sheet.rectangle("#paper")
-        assert 0 <= top < bottom <= height
-    sheet.js("scrollTo(0, 0)")
     sheet.browser.execute_cdp_cmd(
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     )
@@ -760,8 +814,7 @@ def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
     sheet.draw(digits[0][0], kind=None)
     assert sheet.answer() == "7"
     assert violations() == []
-    sheet.all("#digits button")[0].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#layers")[0].is_displayed())
+    choose(sheet, sheet.all("#digits button")[0], 7)
     assert violations() == []
     sheet.press(Keys.ESCAPE)
     sheet.show([0.45] + [0.95] * 9)
@@ -774,14 +827,17 @@ def test_everything_has_a_unique_name_and_the_keyboard_focus_is_visible(sheet, d
     assert sheet.answer() == "77"
     names = [
         element.accessible_name
-        for element in sheet.all("button:not(#close), #paper, section:not([hidden]), output, ol:not(#steps)")
+        for element in sheet.all(
+            "button:not([hidden], #close), input:not([hidden]), #paper, section:not([hidden]), output, ol"
+        )
+        if element.is_displayed() or element.tag_name == "input"
     ]
     assert all(names)
     assert len(set(names)) == len(names)
-    assert sheet.all("#answer")[0].get_attribute("aria-live") == "polite"
     focused = []
-    for _ in range(4):
+    for _ in range(5):
         sheet.press(Keys.TAB)
-        focused.append(sheet.js("return document.activeElement.id"))
-        assert sheet.js("return getComputedStyle(document.activeElement).outlineStyle") != "none"
-    assert focused == ["undo", "clear", "choose", "copy"]
+        focused.append(sheet.js("return document.activeElement.id || document.activeElement.name"))
+        ring = "return getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle"
+        assert sheet.js(ring) != "none"
+    assert focused == ["undo", "clear", "pen", "choose", "copy"]
