@@ -73,7 +73,7 @@ def source(images, labels):
     """A Source of digits, uint8 [N, 28, 28] and int [N], pen digits, and fonts that pip installs."""
     printed = sorted(Path(matplotlib.get_data_path()).glob("fonts/ttf/DejaVuS*[!y].ttf"))  # …Display has no digits
     hand = [path for name in ("font_amatic_sc", "font_intuitive") for path in files(name).glob("files/*.ttf")]
-    return Source(images, labels, pen_writers()[-HELD_OUT_WRITERS:], printed, sorted(hand), [])
+    return Source(images, labels, pen_writers()[-HELD_OUT_WRITERS:], printed, sorted(hand), [], [])
 
 
 def pages_of(row, images, labels, count=PAGES, seed=1):

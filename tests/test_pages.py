@@ -89,7 +89,7 @@ def test_what_is_held_out_is_in_no_training(monkeypatch, tmp_path):
     ours, theirs = sources.training_source(), sources.held_out_source()
     assert (len(ours.labels), len(theirs.labels)) == (55_000, 5_000)
     assert (len(ours.writers), len(theirs.writers)) == (27, 3)
-    for name, count in (("printed", 11), ("hand", 11), ("drawn", 20)):
+    for name, count in (("printed", 11), ("hand", 11), ("latin", 20)):
         one, other = ({str(item) for item in getattr(source, name)} for source in (ours, theirs))
         assert len(other) == 2 and not one & other and len(one | other) == count
 

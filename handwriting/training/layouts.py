@@ -7,11 +7,14 @@ import numpy as np
 
 from handwriting.training.pens import overlap, rotated, written
 from handwriting.training.texts import (
+    DIGITS,
     DRAWN_SIGNS,
     FONT_SIGNS,
     Piece,
+    a_formula,
     a_letter,
     a_number,
+    a_printed_sum,
     a_sum,
     a_word,
     drawn_sign,
@@ -105,8 +108,9 @@ class Writer:
     def __init__(self, rng, source, has, height, pen):
         self.rng, self.source, self.has, self.height, self.pen = rng, source, has, height, pen
         self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
+        self.typed = has["typed"]
         self.printer = source.printed[rng.integers(len(source.printed))]
-        self.hands = [self._a_hand() for _ in range(1 if rng.random() < 0.5 else 3)]
+        self.hands = [self.a_hand() for _ in range(1 if rng.random() < 0.5 else 3)]
         # Digits are a font's, a writer's of pen digits, or of MNIST, where each may be of another writer.
         self.font = self.by_pen = None
         if has["typed"]:
@@ -119,11 +123,12 @@ class Writer:
         if source.writers and has["continental"]:
             self.continental = _by_label(source.writers[rng.integers(len(source.writers))])
 
-    def _a_hand(self):
-        drawn = self.source.drawn
-        if drawn and self.rng.random() < DRAWN:
-            return drawn[self.rng.integers(len(drawn))]
-        return self.source.hand[self.rng.integers(len(self.source.hand))]
+    def a_hand(self, latin=False):
+        """The path of a font, or paths of letters that a person drew; latin: from a to z."""
+        rng, source = self.rng, self.source
+        drawn = source.latin if latin or rng.random() < 0.5 else source.drawn
+        hands = drawn if drawn and rng.random() < DRAWN else source.hand
+        return hands[rng.integers(len(hands))]
 
     def digit(self, height, among=None):
         """A digit as a Piece, of the label `among` where it is given."""
@@ -205,9 +210,9 @@ def rows(writer, sheet):
         sheet.row += 1
 
 
-def _a_sign(writer, sheet, middle, left, sign=None, printed=False):
+def _a_sign(writer, sheet, middle, left, sign=None, printed=False, height=None):
     """Put a sign, any one unless it is given, on a sheet, with its middle at a row; how wide it is."""
-    rng, height = writer.rng, writer.height
+    rng, height = writer.rng, height or writer.height
     if sign is None:
         often = IN_CELLS if writer.has["tabular"] else IN_SUMS
         chance = rng.random()
@@ -229,7 +234,7 @@ def scattered(writer, sheet):
             int(rng.integers(-beyond, max(1, a - b) + beyond)) for a, b in zip(shape, digit.ink.shape, strict=True)
         )
         if sheet.is_free([digit], top - digit.top, left):
-            sheet.put([digit], top - digit.top, left, writer.has["typed"])
+            sheet.put([digit], top - digit.top, left, writer.typed)
             sheet.row += 1
 
 
@@ -264,13 +269,7 @@ def table(writer, sheet):
             if what == "number":
                 if rng.random() < 0.5:
                     x = (left + right) / 2 - rng.uniform(0.2, 1) * height
-                for _ in range(1 if rng.random() < 0.3 else rng.integers(1, 6)):
-                    digit = writer.digit(height * rng.uniform(0.8, 1.1))
-                    wide = digit.ink.shape[1]
-                    if x + 0.5 * wide > right:
-                        break
-                    x += sheet.put([digit], baseline, x, writer.has["typed"]) + max(1, rng.normal(0.15, 0.1) * height)
-                sheet.row += 1
+                _a_number(writer, sheet, baseline, x, 1 if rng.random() < 0.3 else rng.integers(1, 6), right)
             elif what == "label":
                 text = a_letter(rng) if rng.random() < 0.15 else a_word(rng, digits=True)
                 if row_labels and numbered and column == 0:
@@ -288,6 +287,115 @@ def table(writer, sheet):
             elif what in ("letter", "word"):
                 text = a_letter(rng) if what == "letter" else a_word(rng)
                 sheet.put(writer.word(text[:8], height * rng.uniform(0.7, 1.1)), baseline, x)
+
+
+def _a_number(writer, sheet, baseline, left, digits, right=np.inf, slope=0, points=0):
+    """Write a number of so many digits as far as there is room; where it ends. points: the chance of a point in it."""
+    rng, height, x = writer.rng, writer.height, left
+    for _ in range(digits):
+        digit = writer.digit(height * rng.uniform(0.8, 1.1))
+        if x + 0.5 * digit.ink.shape[1] > right:
+            break
+        y = baseline + slope * (x - left)
+        x += sheet.put([digit], y, x, writer.typed) + max(1, rng.normal(0.15, 0.1) * height)
+        if rng.random() < points:
+            x += _a_sign(writer, sheet, y - 0.5 * height, x, ".", writer.typed) + 0.1 * height
+    sheet.row += 1
+    return x
+
+
+def worksheet(writer, sheet):
+    """Print columns of sums and write answers beside them."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    high = max(6, height * rng.uniform(0.5, 1.1))
+    leading = max(high, 0.8 * height) * rng.uniform(1.3, 2.8)
+    solved, points, signs = rng.uniform(0.5, 1), rng.choice([0, 0, 0.3]), rng.choice([0, 0, 0.5])
+    left, first = rng.uniform(-4, 1) * high, rng.uniform(-0.5, 1.5) * leading
+    while left < shape[1]:
+        wide, y = 6 * high, first
+        if rng.random() < 0.5:  # a heading
+            text = f"{a_word(rng)} {rng.integers(1, 200)}" if rng.random() < 0.5 else f"({rng.integers(1, 20)})"
+            sheet.put(typeset(writer.printer, text, high * rng.uniform(1, 1.6)), y, left + high, printed=True)
+            sheet.row += 1
+            y += leading * 1.2
+        number = rng.integers(1, 30) if rng.random() < 0.3 else None
+        while y < shape[0] + high:
+            text = a_printed_sum(rng)
+            if number is not None:
+                text = f"{number}{rng.choice(list('.)'))} {text}"
+                number += 1
+            x = left + sheet.put(typeset(writer.printer, text, high), y, left, printed=True)
+            sheet.row += 1
+            x += rng.uniform(0.05, 0.5) * height
+            if rng.random() < solved:
+                down = rng.normal(0.05, 0.12) * height
+                if rng.random() < signs:
+                    sign = str(rng.choice(["<", ">", "=", "circled"]))
+                    x += _a_sign(writer, sheet, y + down - 0.5 * height, x, sign)
+                else:
+                    slope = rng.normal(0, 0.1)
+                    x = _a_number(writer, sheet, y + down, x, rng.integers(1, 5), slope=slope, points=points)
+            wide = max(wide, x - left)
+            y += leading
+        left += wide + rng.uniform(0.3, 3) * height
+
+
+def algebra(writer, sheet):
+    """Write lines of algebra."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    slope, leading, edge = rng.normal(0, 0.03), height * rng.uniform(1.4, 3), rng.uniform(-1, 2) * height
+    y = rng.uniform(0, 1.5) * leading
+    hand = writer.a_hand(latin=True)
+    while y < shape[0] + 0.5 * height:
+        x = edge + rng.choice([0, 0, 1, 3]) * height * rng.uniform(0, 1)
+        while x < shape[1] and (x == edge or rng.random() < 0.8):
+            x = _formula(writer, sheet, hand, a_formula(rng), x, y + slope * x, height)
+            x += rng.uniform(1.5, 5) * height
+            sheet.row += 1
+        y += leading
+
+
+def _formula(writer, sheet, hand, parts, x, middle, height):
+    """Write a formula, as a_formula gives it, around the middle of a line; where it ends."""
+    rng = writer.rng
+    apart = rng.uniform(0.02, 0.3) * height
+    for part in parts:
+        x += rng.uniform(0.3, 1) * apart + 1
+        if part[0] in DIGITS:
+            digit = writer.digit(height * rng.uniform(0.85, 1.1), int(part))
+            x += sheet.put([digit], middle + digit.ink.shape[0] / 2 + rng.normal(0, 0.04) * height, x, writer.typed)
+        elif part == " ":
+            x += rng.uniform(0.5, 2) * height
+        elif isinstance(part, str) and part.isalpha():
+            word = handwritten(rng, hand, part, height * rng.uniform(0.9, 1.3), writer.width)
+            x += sheet.put(word, middle + 0.45 * height, x)
+        elif isinstance(part, str):
+            x += apart + _a_sign(writer, sheet, middle, x + apart, part, height=height) + apart
+        elif part[0] == "power":
+            x = _formula(writer, sheet, hand, part[1], x, middle - 0.5 * height, height * rng.uniform(0.45, 0.7))
+        elif part[0] == "fraction":
+            above, below = (
+                _formula(writer, sheet, hand, its, x + 0.15 * height, middle + up * 0.7 * height, 0.85 * height)
+                for its, up in zip(part[1:], (-1, 1), strict=True)
+            )
+            end = max(above, below) + 0.15 * height
+            _stroke(writer, sheet, [(x, middle), (end, middle + rng.normal(0, 0.05) * height)])
+            x = end
+        else:
+            end = _formula(writer, sheet, hand, part[1], x + 0.5 * height, middle, height)
+            top = middle - rng.uniform(0.6, 0.75) * height
+            bend = (x + 0.15 * height, middle + 0.55 * height)
+            _stroke(writer, sheet, [(x, middle), bend, (x + 0.45 * height, top), (end + 0.1 * height, top)])
+            x = end
+    return x
+
+
+def _stroke(writer, sheet, points):
+    """Draw a line through points (x, y), by the pen."""
+    points = np.array(points)
+    low = points.min(0)
+    ink = written(writer.rng, [(points - low) / writer.height], writer.height, writer.pen, word=True)
+    sheet.put([Piece(ink, 0, 0)], low[1] - writer.width / 2, low[0] - writer.width / 2)
 
 
 def _draw_borders(rng, sheet, columns, lines, height):

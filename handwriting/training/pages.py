@@ -32,6 +32,8 @@ KINDS = {
     "prose": 0.15,  # lines of words by hand
     "printed": 0.35,  # lines of print
     "shapes": 0.35,  # printed boxes, strips of empty cells, arrows, dice, numbers
+    "worksheet": 0.1,  # printed sums with answers by hand beside them, instead of rows
+    "algebra": 0.1,  # equations by hand, instead of rows
     "tabular": 0.25,  # digits in the cells of a table, instead of rows
     "beside": 0.25,  # words in the rows of digits, by the same pen
     "signs": 0.35,  # + - and so on in the rows of digits
@@ -60,6 +62,12 @@ KINDS = {
 # Half of the pages are clean: on the others, digits may be hard to see, and text takes long to be learnt.
 HARMS = "faint breaks rough gradient vignette shadow glare coarse blur noise binarised".split()
 CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
+LAYOUTS = {  # instead of rows: the first of these kinds that a page has
+    "worksheet": layouts.worksheet,
+    "algebra": layouts.algebra,
+    "tabular": layouts.table,
+    "scattered": layouts.scattered,
+}
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
@@ -152,7 +160,12 @@ def _an_angle(rng):
 def _fill(writer, sheet):
     """Write and print everything on a sheet."""
     has = writer.has
-    (layouts.table if has["tabular"] else layouts.scattered if has["scattered"] else layouts.rows)(writer, sheet)
+    for kind, layout in LAYOUTS.items():
+        if has[kind]:
+            layout(writer, sheet)
+            break
+    else:
+        layouts.rows(writer, sheet)
     if has["letters"]:
         layouts.words(writer, sheet)
     if has["sideways"]:

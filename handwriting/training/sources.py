@@ -31,7 +31,8 @@ class Source:
     writers: list  # of pen digits: of each writer, a list of (label, strokes), strokes as pens.written takes them
     printed: list  # paths of fonts
     hand: list  # paths of handwritten fonts
-    drawn: list  # of letters, 105×105, black on white: a list of paths for each person and alphabet; Latin has a to z
+    latin: list  # of letters, 105×105, black on white: for each person, a list of paths from a to z
+    drawn: list  # of other letters: a list of paths for each person and alphabet
 
     def __post_init__(self):
         self.by_label = [np.flatnonzero(self.labels == label) for label in range(10)]
@@ -73,10 +74,11 @@ def _source(held_out):
             people.setdefault((alphabet, person), {})[path.name] = path
     if not people:
         raise UserError(f"the drawn letters are missing: unpack Omniglot's images_background_small1.zip in {DRAWN}")
-    drawn = [
-        list(paths.values()) for (alphabet, _), paths in people.items() for _ in range(1 + 2 * (alphabet == "Latin"))
-    ]
-    return Source(images[part], labels[part], writers, printed, hand, drawn)
+    latin, drawn = (
+        [list(paths.values()) for (alphabet, _), paths in people.items() if (alphabet == "Latin") == is_latin]
+        for is_latin in (True, False)
+    )
+    return Source(images[part], labels[part], writers, printed, hand, latin, drawn)
 
 
 @functools.cache

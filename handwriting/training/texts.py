@@ -25,7 +25,8 @@ SMALL = "acdefhkmnprtuvwxy"
 FONT_SIGNS = "%$€#*&?!<>@"
 DIGITS = "0123456789"
 OPERATORS = "+-×÷:/"
-DRAWN_SIGNS = tuple("+-×÷=()[]/,.:{}") + ("tick", "cross", "arrow", "tally", "bullet", "pips")
+DRAWN_SIGNS = (*"+-×÷=()[]/,.:{}<>", "tick", "cross", "arrow", "tally", "bullet", "pips", "triangle", "circled")
+UNKNOWNS = "xxxxyyyzabcnkm"  # of algebra
 
 
 class Piece(NamedTuple):
@@ -104,6 +105,51 @@ def a_sum(rng):
             part = "(" + part + str(rng.choice(list(OPERATORS))) + number() + ")"
         text += str(rng.choice(list(OPERATORS))) + part
     return text + ("=" + number() if rng.random() < 0.5 else "")
+
+
+def a_printed_sum(rng):
+    """A sum to be solved, as it is printed, such as "12 + 3 =" or "0.4÷8="."""
+
+    def number():
+        whole = str(rng.integers(0, 10 ** int(rng.integers(1, 4))))
+        return whole if rng.random() < 0.8 else f"{int(whole) % 100}.{rng.integers(0, 100)}"
+
+    text = number()
+    for _ in range(1 if rng.random() < 0.6 else 2):
+        part = number() if rng.random() < 0.85 else f"({number()} {rng.choice(list('+-'))} {number()})"
+        text += f" {rng.choice(list(OPERATORS[:4]))} {part}"
+    text += " ="
+    return text.replace(" ", "") if rng.random() < 0.3 else text
+
+
+def a_formula(rng):
+    """A line of algebra, such as "2x+3y=16": a list of characters and of (name, part, ...), where parts are such lists.
+
+    The names: "power", of one part above the line; "fraction", of two; "root", of one.
+    """
+
+    def number(most=3):
+        return list(str(rng.integers(1, 10 ** int(rng.integers(1, most)))))
+
+    def term():
+        kind = rng.random()
+        if kind < 0.35:
+            return number() if kind < 0.25 else [*number(), ",.."[rng.integers(3)], *number(2)]
+        if kind < 0.75:
+            its = (number(2) if rng.random() < 0.6 else []) + [UNKNOWNS[rng.integers(len(UNKNOWNS))]]
+            return its + ([("power", number(2))] if rng.random() < 0.25 else [])
+        if kind < 0.88:
+            return ["(", *term(), "+-"[rng.integers(2)], *number(2), ")"]
+        return [("fraction", number() if kind < 0.93 else term(), number(2))] if kind < 0.97 else [("root", number())]
+
+    def side():
+        its = (["-"] if rng.random() < 0.15 else []) + term()
+        for _ in range(rng.integers(0, 3)):
+            its += ["++--×÷"[rng.integers(6)], *term()]
+        return its
+
+    before = [*number(2), ".)"[rng.integers(2)], " "] if rng.random() < 0.12 else []
+    return before + side() + (["===<>"[rng.integers(5)], *side()] if rng.random() < 0.85 else [])
 
 
 @functools.lru_cache(600)
@@ -258,6 +304,9 @@ def drawn_sign(rng, sign, height, pen):
         line((-1, 0), (1, 0))
         dot(0, -0.7, point)
         dot(0, 0.7, point)
+    elif sign in ("<", ">"):
+        side, high = (-1 if sign == "<" else 1), rng.uniform(0.5, 1)
+        line((-0.8 * side, -high), (0.8 * side, 0), (-0.8 * side, high))
     elif sign in ("(", ")"):
         arc(1 if sign == ")" else -1, rng.uniform(1.5, 2.4))
     elif sign in ("[", "]"):
@@ -277,6 +326,12 @@ def drawn_sign(rng, sign, height, pen):
     elif sign == ":":
         dot(0, -0.6, point)
         dot(0, 0.6, point)
+    elif sign == "triangle":
+        line((0, -1.3), (1.3, 1), (-1.3, 1), (0, -1.3))
+    elif sign == "circled":  # a sign in a circle
+        angles = np.linspace(0, 2 * np.pi * rng.uniform(0.95, 1.1), 25) + rng.uniform(0, 6)
+        strokes.append(wide * 2.2 * np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.85, 1.15, 2))
+        line((-0.8, -0.7), (0.8, 0), (-0.8, 0.7)) if rng.random() < 0.5 else line((-1, 0), (1, 0))
     elif sign == "tick":
         line((-0.8, -0.1), (-0.3, 0.9), (1.2, -1.5))
     elif sign == "cross":
