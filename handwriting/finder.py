@@ -16,6 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from support import weights
 from support.device import CPU, autocast, best_precision
+from support.errors import UserError
+from support.files import shown
 
 WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
@@ -93,9 +95,12 @@ def save_network(network, path):
 def load_network(network, path):
     """Load what save_network wrote, on the CPU, for inference: BatchNorm is folded into the convolutions.
 
-    Returns the network. Raises UserError if the file is missing or damaged.
+    Returns the network. Raises UserError if the file is missing or damaged, or holds another network's weights.
     """
-    network.load_state_dict(weights.load_weights(path))
+    try:
+        network.load_state_dict(weights.load_weights(path))
+    except RuntimeError as error:  # names or shapes differ
+        raise UserError(f"{shown(path)} holds other weights than expected: replace it with a good copy") from error
     network.eval()
     for part in network.modules():
         if isinstance(part, nn.Sequential) and isinstance(part[1], nn.BatchNorm2d):

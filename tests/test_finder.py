@@ -8,6 +8,7 @@ from handwriting import finder, judge
 from handwriting.lines import Found
 from handwriting.training import judging, learning
 from handwriting.training.pages import make_page
+from support.errors import UserError
 
 
 def test_large_digits_are_not_looked_at_in_larger_scales_than_needed(source):
@@ -22,6 +23,12 @@ def test_small_digits_that_look_like_one_when_scaled_down_are_looked_at_in_full_
     for row in ("ruled paper", "pencil"):
         for photo, _ in pages_of(row, *digits):
             assert finder.look(model, photo)[-1].scale == 1
+
+
+def test_weights_of_another_network_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(finder, "WEIGHTS", judge.WEIGHTS)
+    with pytest.raises(UserError, match="judge.npz holds other weights"):
+        finder.load_finder()
 
 
 def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(source):
