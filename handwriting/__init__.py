@@ -37,7 +37,8 @@ def read_picture(picture, model=None):
     picture: a Pillow image, or a uint8 array [height, width] or [height, width, 3], RGB; from 8×8 pixels to 50
     megapixels. For a file's path, call read_file.
     """
-    return _read(page_of(picture if isinstance(picture, Image.Image) else Image.fromarray(picture)), model)
+    image = picture.copy() if isinstance(picture, Image.Image) else Image.fromarray(picture)  # page_of changes it
+    return _read(page_of(image), model)
 
 
 def _read(page, model):

@@ -4,6 +4,8 @@ import io
 import mmap
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -23,6 +25,7 @@ TOO_LARGE = f"has over {MAX_PIXELS // 10**6} megapixels: scale it down"
 MAX_PARTS = 100  # scans in a JPEG, chunks in a PNG besides its data: with many, a small file takes minutes to decode
 MAX_BLANK, BLANK = 200_000_000, 16  # at most: pixels in skipped blank frames; contrast of a blank frame, of 255
 WORKING_SIDE = 1600  # pixels: an image with a longer side is scaled down to it
+PDF_SECONDS, PDF_BYTES = 30, 10**9  # at most: to render a page of a PDF, and the memory for it, on Linux
 
 
 @dataclass
@@ -92,20 +95,35 @@ def _told(error, name):
 
 def _pdf(file, _):
     """How many pages a PDF has, and a function from a page's index to its Page."""
-    import pypdfium2
-
-    document = pypdfium2.PdfDocument(file)
 
     def load(number):
-        sheet = document[number]
-        images = sheet.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
-        if sum(np.prod(image.get_px_size()) for image in images) > MAX_PIXELS:
-            raise UserError(TOO_LARGE)
-        page = page_of(sheet.render(scale=WORKING_SIDE / max(sheet.get_size())).to_pil())
-        page.size = sheet.get_size()
+        numbers, pixels = _rendered(file, number, WORKING_SIDE).split(b"\n", 1)
+        width, height, stride, *size = map(float, numbers.split())
+        page = page_of(Image.frombytes("RGB", (int(width), int(height)), pixels, "raw", "BGR", int(stride)))
+        page.size = tuple(size)
         return page
 
-    return len(document), load
+    return int(_rendered(file)), load
+
+
+def _rendered(file, *page):
+    """What render_pdf.py says of a PDF, a binary file, or of one of its pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(file, io.BytesIO):
+            path = Path(folder, "upload.pdf")
+            path.write_bytes(file.getbuffer())
+        else:
+            path = file.name
+        command = sys.executable, Path(__file__).with_name("render_pdf.py"), path, PDF_SECONDS, PDF_BYTES, *page
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([str(word) for word in command], **pipes) as process:
+            output = process.stdout.read()
+    if process.returncode == 0:
+        return output
+    if output:
+        raise ValueError(output.decode())
+    limits = f"{PDF_SECONDS} s and {PDF_BYTES / 10**9:g} GB of memory"
+    raise UserError(f"can't be rendered within {limits}: save it as PNG or JPEG")
 
 
 def _image(file, head):

@@ -14,6 +14,7 @@ import torch
 import train
 from benchmarks import handwriting
 
+has_pgrep = pytest.mark.skipif(not shutil.which("pgrep"), reason="Windows lists its processes in other ways")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 NARROW = [4, 8, 16, 32, 16]  # widths
 
@@ -75,6 +76,12 @@ def copy_project(folder):
     for name in ("support", "handwriting"):
         shutil.copytree(train.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").symlink_to(train.DATA_DIR)
+
+
+def renderers(project):
+    """The processes, as a list of their numbers, that render a PDF for a copy of the project."""
+    found = subprocess.run(["pgrep", "-f", f"{project}/handwriting/render_pdf.py"], stdout=subprocess.PIPE, text=True)
+    return found.stdout.split()
 
 
 def start(folder, *command, **environment):

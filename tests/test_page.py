@@ -116,7 +116,7 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
 ):
     script, seen = tmp_path / "browser.py", tmp_path / "seen"
     script.write_text(f"import pathlib, sys, time\npathlib.Path({str(seen)!r}).write_text(sys.argv[1])\ntime.sleep(3)")
-    large = as_png(np.random.default_rng(0).integers(0, 256, (3000, 4000), np.uint8))
+    slow = (train.ROOT / "tests" / "inputs" / "tiny_tiles.pdf").read_bytes()  # which takes minutes to render
     before = {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts}
     browser = f"{sys.executable} {script} %s"
     with drawing(drawing_project, "--draw", "checkpoints/run-001", browser=browser) as (process, port):
@@ -127,7 +127,7 @@ def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at
         assert seen.read_text() == f"http://127.0.0.1:{port}"
         with ThreadPoolExecutor(4) as clients:
             for _ in range(4):
-                clients.submit(ask, port, "POST", "/read", large)
+                clients.submit(ask, port, "POST", "/read", slow)
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=20) == 130

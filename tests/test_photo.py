@@ -14,6 +14,8 @@ from handwriting import photo
 from handwriting.photo import load_photo, pages
 from support.errors import UserError
 
+INPUTS = Path(__file__).parent / "inputs"
+
 
 @pytest.fixture
 def seven(test_digits):
@@ -29,7 +31,7 @@ def test_every_format_and_mode_shows_the_same_picture(seven, tmp_path):
     files = {f"7.{suffix}": seven for suffix in ("png", "jpg", "bmp", "webp", "gif", "tif", "pdf")}
     files |= {"7.avif": seven} if "AVIF" in photo.FORMATS else {}
     files |= dict.fromkeys(("frames.gif", "frames.webp", "frames.png"), blank.convert("L"))  # the second one is the 7
-    files |= {"cmyk.jpg": seven.convert("CMYK"), "large.png": seven.resize((6000, 6000))}
+    files |= {"cmyk.jpg": seven.convert("CMYK"), "large.png": seven.resize((7050, 7050))}
     files |= {"sixteen.png": Image.fromarray(values * np.uint16(257)), "float.tif": Image.fromarray(values / 255)}
     files |= {"few levels.tif": Image.fromarray(400 + values * np.uint16(2))}
     files |= {"ink.png": clear, "chalk.png": chalk, "tiny.png": seven.resize((8, 8), Image.Resampling.BOX)}
@@ -46,7 +48,7 @@ def test_every_format_and_mode_shows_the_same_picture(seven, tmp_path):
 
 
 def test_a_heic_picture_is_read_and_without_pi_heif_a_line_says_what_to_install(monkeypatch):
-    heic = Path(__file__).parent / "inputs" / "two.heic"
+    heic = INPUTS / "two.heic"
     assert load_photo(io.BytesIO(heic.read_bytes()), "upload").shape == (320, 400, 3)
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with pytest.raises(UserError, match=r"two.heic .*pip install pi_heif"):
@@ -92,8 +94,8 @@ def test_an_unreadable_image_is_refused_in_one_line_that_names_it(seven, tmp_pat
     seven.save(tmp_path / "program.jpg", format="EPS")  # which an interpreter would run
     seven.resize((7, 7)).save(tmp_path / "dot.png")
     Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
-    Image.new("1", (8000, 8000)).save(tmp_path / "bomb.pdf", resolution=8000)
-    reasons = {"missing.png": "not an existing file", "bomb.png": "50 megapixels", "bomb.pdf": "50 megapixels"}
+    Image.new("1", (7100, 7100)).save(tmp_path / "large.png")
+    reasons = {"missing.png": "not an existing file", "bomb.png": "50 megapixels", "large.png": "50 megapixels"}
     reasons |= dict.fromkeys(("text.png", "program.jpg"), "not a picture in a known format") | {"dot.png": "8 × 8"}
     for name in {file.name for file in tmp_path.iterdir()} | reasons.keys():
         with pytest.raises(UserError, match=f"^{name} .*{reasons.get(name, '')}") as refused:
@@ -101,6 +103,15 @@ def test_an_unreadable_image_is_refused_in_one_line_that_names_it(seven, tmp_pat
         assert "\n" not in str(refused.value)
     assert capfd.readouterr().err == ""
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "most"), [("tiny_tiles", "PDF_SECONDS", 1), ("nested_forms", "PDF_BYTES", 300_000_000)]
+)
+def test_a_pdf_that_needs_too_much_time_or_memory_is_refused_in_one_line(monkeypatch, name, limit, most):
+    monkeypatch.setattr(photo, limit, most)
+    with pytest.raises(UserError, match=f"^{name} can't be rendered within .* save it as PNG or JPEG$"):
+        load_photo(INPUTS / f"{name}.pdf", name)
 
 
 @pytest.mark.parametrize(("kind", "own"), [("PNG", 1), ("JPEG", 6)])  # parts of the 7's file as Pillow writes it

@@ -3,20 +3,22 @@
 import _thread
 import csv
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import copy_project, has_pgrep, renderers, start
 from PIL import Image
 
-from handwriting import read_file, read_picture, results
+from handwriting import SMALL, read_file, read_picture, results
 from handwriting.reader import Digit, Line, Reading
 from handwriting.results import find_files, read_images
 from support.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT, INPUTS = Path(__file__).parent.parent, Path(__file__).parent / "inputs"
 SURE, UNSURE = np.float32([[0.01] * 3 + [0.91] + [0.01] * 6, [0.48, 0.01, 0.01, 0.01, 0.01, 0.01, 0.41] + [0.01] * 3])
 BOXES = [(10, 20, 60, 100), (70, 20, 120, 100), (100, 1, 138, 40)]
 
@@ -118,11 +120,46 @@ def test_the_readmes_python_runs_as_it_stands(photos, monkeypatch, capsys):
 
 
 def test_python_code_reads_a_file_an_image_or_an_array_with_boxes_in_its_own_pixels(test_digits, tmp_path):
-    wide = Image.new("L", (2400, 280), "white")  # is read at two thirds of its size
-    wide.paste(Image.fromarray(255 - test_digits[0][0, 0].numpy()).resize((280, 280)))
-    wide.save(tmp_path / "7.png")
-    [page] = read_file(str(tmp_path / "7.png"))
-    for reading in (page, read_picture(wide), read_picture(np.asarray(wide))):
+    wide = Image.new("L", (3600, 420), "white")  # a JPEG that is decoded at half of its size
+    wide.paste(Image.fromarray(255 - test_digits[0][0, 0].numpy()).resize((420, 420)))
+    wide.save(tmp_path / "7.jpg")
+    [page] = read_file(str(tmp_path / "7.jpg"))
+    image = Image.open(tmp_path / "7.jpg")
+    for reading in (page, read_picture(image), read_picture(np.asarray(wide))):
         [line] = reading.lines
         assert line.text == "7"
-        assert np.abs(np.subtract(line.digits[0].box, (60, 70, 220, 270))).max() < 20
+        assert np.abs(np.subtract(line.digits[0].box, (90, 105, 330, 405))).max() < 30
+    assert image.size == wide.size  # as it was given
+
+
+@pytest.fixture
+def project(tmp_path, test_digits):
+    """A copy of the project as it comes, with a picture of a 7."""
+    copy_project(tmp_path)
+    shutil.copytree(SMALL, tmp_path / "checkpoints" / "small")
+    Image.fromarray(255 - test_digits[0][0, 0].numpy()).resize((140, 140)).save(tmp_path / "7.png")
+    return tmp_path
+
+
+def test_the_command_line_reads_what_it_can_and_says_what_it_left_out(project):
+    process = start(project, "test.py", str(INPUTS / "nested_forms.pdf"), "missing.png", "7.png")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "7.png: 7\n")
+    reading, nested, missing, saved, summary = err.splitlines()
+    assert reading == "reading with epoch 19 of checkpoints/small"
+    assert nested.startswith(f"error: {INPUTS / 'nested_forms.pdf'} can't be rendered within 30 s and 1 GB of memory: ")
+    assert missing.startswith("error: missing.png is not an existing file")
+    assert saved == "saved own_digits.png and own_digits.csv"
+    assert summary == "3 pictures: 1 digits, 0 unsure; 2 failed"
+
+
+@has_pgrep
+def test_sigterm_ends_the_command_line_at_once_and_with_it_the_process_that_renders_a_pdf(project):
+    process = start(project, "test.py", str(INPUTS / "tiny_tiles.pdf"))
+    while not renderers(project):
+        time.sleep(0.05)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "reading with epoch 19 of checkpoints/small\nstopped\n")
+    assert process.returncode == 143
+    time.sleep(0.5)
+    assert renderers(project) == []
