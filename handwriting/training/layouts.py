@@ -38,6 +38,7 @@ WRITTEN_IN_CELLS = {  # what the cells of a table have, and how often
     "letter": 0.1,
     "word": 0.05,
 }
+LEAN = -0.25, 0.25  # columns a row, mean and standard deviation, by which a leaning writer's digits lean
 BY_PEN = 0.3  # share of the pages with digits by a writer of pen digits, among those without a font's
 DRAWN = 0.3  # share of the hands that drew letters; the others are fonts
 IN_SUMS, IN_CELLS = tuple("+-×÷=()"), (*"-/", "tick", "cross", "arrow", "tally", "pips")  # signs that come up most
@@ -108,7 +109,7 @@ class Writer:
     def __init__(self, rng, source, has, height, pen):
         self.rng, self.source, self.has, self.height, self.pen = rng, source, has, height, pen
         self.width = pen[1] if pen[0] == "line" else max(1, 0.08 * height)  # pixels: of what is no digit
-        self.typed = has["typed"]
+        self.typed, self.lean = has["typed"], rng.normal(*LEAN) if has["leaning"] else 0
         self.printer = source.printed[rng.integers(len(source.printed))]
         self.hands = [self.a_hand() for _ in range(1 if rng.random() < 0.5 else 3)]
         # Digits are a font's, a writer's of pen digits, or of MNIST, where each may be of another writer.
@@ -148,7 +149,7 @@ class Writer:
         else:
             alike = self.source.by_label[among]
             shape = self.source.images[alike[rng.integers(len(alike))]]
-        ink = written(rng, shape, height, self.pen, 0.4 * has["breaks"], 0.7 * has["open"])
+        ink = written(rng, shape, height, self.pen, 0.4 * has["breaks"], 0.7 * has["open"], lean=self.lean)
         return Piece(ink, 0, -len(ink), among)
 
     def word(self, text, height):
@@ -388,6 +389,159 @@ def _formula(writer, sheet, hand, parts, x, middle, height):
             _stroke(writer, sheet, [(x, middle), bend, (x + 0.45 * height, top), (end + 0.1 * height, top)])
             x = end
     return x
+
+
+def listing(writer, sheet):
+    """Write a list: words with numbers, prices or phone numbers, one below the other."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    leading, slope, edge = height * rng.uniform(1.2, 2.4), rng.normal(0, 0.03), rng.uniform(-1.5, 1.5) * height
+    first, numbered, named = rng.integers(1, 20), *(rng.random(2) < (0.5, 0.7))
+    column = edge + height * rng.uniform(3, 8) * named
+    y = rng.uniform(0.3, 1.5) * leading
+    while y < shape[0] + 0.5 * height:
+        x = edge
+        if numbered:
+            x = _formula(writer, sheet, None, f"{first}{rng.choice(list('.)'))}", x, y + slope * x, height)
+            sheet.row, first = sheet.row + 1, first + 1
+        if named:
+            word = writer.word(a_word(rng)[:10], height * rng.uniform(0.8, 1.2))
+            x += sheet.put(word, y + slope * x + 0.5 * height, x + 0.5 * height)
+        x = max(x + height, column)
+        for _ in range(1 if rng.random() < 0.7 else 3):
+            x = _formula(writer, sheet, None, a_number(rng), x, y + slope * x, height) + rng.uniform(1, 3) * height
+            sheet.row += 1
+        y += leading
+
+
+def column_sums(writer, sheet):
+    """Write sums in columns, digit below digit, with a line above the result and small digits carried."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    across, down = height * rng.uniform(0.9, 1.5), height * rng.uniform(1.1, 1.7)
+    top = rng.uniform(-1, 1) * down
+    while top < shape[0]:
+        right, lines = rng.uniform(2, 5) * across, int(rng.integers(2, 5))
+        while right < shape[1] + 2 * across:
+            most = rng.integers(2, 6)
+            for line in range(lines + 1):
+                middle = top + (line + 0.5) * down
+                for place in range(most if line == lines else rng.integers(1, most + 1)):
+                    digit = writer.digit(height * rng.uniform(0.85, 1.05))
+                    left = right - (place + 0.5) * across - digit.ink.shape[1] / 2 + rng.normal(0, 0.06) * height
+                    sheet.put([digit], middle + len(digit.ink) / 2, left, writer.typed)
+                sheet.row += 1
+            y, left = top + lines * down, right - (most + 1) * across
+            _a_sign(writer, sheet, y - 0.5 * down, left, "+-×"[rng.integers(3)])
+            _stroke(writer, sheet, [(left, y), (right + 0.2 * across, y + rng.normal(0, 0.1) * height)])
+            if rng.random() < 0.3:
+                digit = writer.digit(height * rng.uniform(0.4, 0.6), 1)
+                sheet.put([digit], top, right - 1.5 * across, writer.typed)
+                sheet.row += 1
+            right += (most + rng.uniform(1.5, 4)) * across
+        top += (lines + rng.uniform(1.5, 3)) * down
+
+
+def form(writer, sheet):
+    """Print labels with lines, dots or boxes beside them, and write on or in these."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    high, leading = max(6, height * rng.uniform(0.35, 1)), height * rng.uniform(1.5, 3.2)
+    style, filled = str(rng.choice(["line", "dots", "boxes", "boxes", "none"])), rng.uniform(0.4, 1)
+    pitch, width = height * rng.uniform(0.75, 1.4), max(1, round(rng.uniform(0.02, 0.12) * height))
+    y = rng.uniform(0, 1.5) * leading
+    while y < shape[0] + height:
+        x = rng.uniform(-4, 2) * height
+        while x < shape[1]:
+            text = a_word(rng, digits=True) + (" " + a_word(rng) if rng.random() < 0.4 else "") + ":" * rng.integers(2)
+            x += sheet.put(typeset(writer.printer, text, high), y, x, printed=True) + rng.uniform(0.2, 1) * height
+            sheet.row += 1
+            count = int(rng.integers(1, 9))
+            end = x + count * pitch
+            if style == "boxes":
+                for place in range(count + 1):
+                    at = round(x + place * pitch)
+                    ends = (at, round(y - 1.25 * height)), (at, round(y + 0.25 * height))
+                    cv2.line(sheet.printed, *ends, 1.0, width, cv2.LINE_AA)
+                for edge in (-1.25, 0.25):
+                    ends = (round(x), round(y + edge * height)), (round(end), round(y + edge * height))
+                    cv2.line(sheet.printed, *ends, 1.0, width, cv2.LINE_AA)
+            elif style == "line":
+                cv2.line(sheet.printed, (round(x), round(y + 2)), (round(end), round(y + 2)), 1.0, width, cv2.LINE_AA)
+            elif style == "dots":
+                dots = "." * int((end - x) / max(1, width_of(typeset(writer.printer, "..", high)) / 2))
+                sheet.put(typeset(writer.printer, dots, high), y + 2, x, printed=True)
+            if rng.random() > filled:
+                pass
+            elif style == "boxes":
+                for place in range(count):
+                    if rng.random() < 0.85:
+                        digit = writer.digit(height * rng.uniform(0.8, 1.15))
+                        left = x + (place + 0.5) * pitch + rng.normal(0, 0.08) * height - digit.ink.shape[1] / 2
+                        sheet.put([digit], y + rng.normal(0, 0.1) * height, left, writer.typed)
+                sheet.row += 1
+            elif rng.random() < 0.2:
+                sheet.put(writer.word(a_word(rng)[:8], height), y, x)
+            elif rng.random() < 0.3:
+                end = max(end, _formula(writer, sheet, None, a_number(rng), x, y - 0.5 * height, height))
+                sheet.row += 1
+            else:
+                _a_number(writer, sheet, y + rng.normal(0, 0.1) * height, x, count, end)
+            x = end + rng.uniform(0.5, 3) * height
+        y += leading
+
+
+def sudoku(writer, sheet):
+    """Print a sudoku, and write digits in some of its cells."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    cell, width = height * rng.uniform(1.15, 2.2), max(1, round(rng.uniform(0.02, 0.08) * height))
+    high = height * rng.uniform(0.7, 1.1)
+    given, solved = rng.uniform(0.15, 0.5), rng.uniform(0.1, 0.6)
+    corner = rng.uniform(-3, 1, 2) * cell
+    for line in range(10):
+        for along in np.eye(2):
+            ends = [corner + cell * (line * along[::-1] + end * along) for end in (0, 9)]
+            cv2.line(sheet.printed, *np.int32(np.rint(ends)), 1.0, 3 * width if line % 3 == 0 else width, cv2.LINE_AA)
+    for number in range(81):
+        x, y = corner + (np.array([number % 9, number // 9]) + 0.5) * cell
+        chance = rng.random()
+        if chance > given + solved or not (-cell < x < shape[1] + cell and -cell < y < shape[0] + cell):
+            continue
+        if chance < given:
+            pieces = typeset(writer.printer, str(rng.integers(1, 10)), high)
+            sheet.put(pieces, y + 0.5 * high, x - width_of(pieces) / 2, printed=True)
+        else:
+            digit = writer.digit(height * rng.uniform(0.8, 1.1), int(rng.integers(1, 10)))
+            x, y = (x, y) + rng.normal(0, 0.06, 2) * cell
+            sheet.put([digit], y + len(digit.ink) / 2, x - digit.ink.shape[1] / 2, writer.typed)
+        sheet.row += 1
+
+
+def frames(writer, sheet):
+    """Print frames and lines several rows high, across everything or between the digits."""
+    rng, height, shape = writer.rng, writer.height, sheet.ink.shape
+    for _ in range(rng.integers(1, 4)):
+        x, y = np.int32(rng.uniform(-0.1, 0.9, 2) * shape[::-1])
+        wide, high = np.int32(np.exp(rng.uniform(np.log(2), np.log(14), 2)) * height)
+        width = max(1, round(rng.uniform(0.03, 0.25) * height))
+        if rng.random() < 0.5:
+            cv2.rectangle(sheet.printed, (x, y), (x + wide, y + high), 1.0, width, cv2.LINE_AA)
+            continue
+        free = np.flatnonzero((sheet.owner[max(0, y) : max(1, y + high)] < 0).all(0))
+        x = int(rng.choice(free)) if len(free) else x
+        cv2.line(sheet.printed, (x, y), (x + int(rng.normal(0, 1)), y + high), 1.0, width, cv2.LINE_AA)
+
+
+def seal(writer, sheet):
+    """Stamp a seal: rings with a word in them, in a colour."""
+    rng, shape = writer.rng, sheet.ink.shape
+    stamp, radius = Sheet.blank(shape), int(rng.uniform(0.1, 0.35) * min(shape))
+    x, y = (int(place) for place in rng.uniform(0, 1, 2) * shape[::-1])
+    for share in (1, rng.uniform(0.6, 0.9)):
+        cv2.circle(stamp.ink, (x, y), int(share * radius), 1.0, max(1, radius // 25), cv2.LINE_AA)
+    word = typeset(writer.printer, a_word(rng), radius * rng.uniform(0.2, 0.4))
+    angle = rng.uniform(-90, 90)
+    turn, long = np.deg2rad(angle), width_of(word) / 2
+    stamp.put(word, y - np.sin(turn) * long, x - np.cos(turn) * long, angle=angle)
+    colour = np.float32(rng.uniform((0.5, 0, 0), (1, 0.4, 0.5))[rng.permutation(3)])
+    sheet.shade *= 1 - stamp.ink[..., None] * np.float32(rng.uniform(0.3, 0.9)) * (1 - colour)
 
 
 def _stroke(writer, sheet, points):

@@ -33,10 +33,19 @@ KINDS = {
     "printed": 0.35,  # lines of print
     "shapes": 0.35,  # printed boxes, strips of empty cells, arrows, dice, numbers
     "worksheet": 0.1,  # printed sums with answers by hand beside them, instead of rows
-    "algebra": 0.1,  # equations by hand, instead of rows
-    "tabular": 0.25,  # digits in the cells of a table, instead of rows
+    "algebra": 0.08,  # equations by hand, instead of rows
+    "form": 0.1,  # printed labels with lines or boxes to write in, instead of rows
+    "sudoku": 0.04,  # instead of rows
+    "column sums": 0.05,  # sums by hand, digit below digit, instead of rows
+    "listing": 0.06,  # words, prices, phone numbers by hand, instead of rows
+    "tabular": 0.22,  # digits in the cells of a table, instead of rows
     "beside": 0.25,  # words in the rows of digits, by the same pen
     "signs": 0.35,  # + - and so on in the rows of digits
+    "circled": 0.1,  # some digits by hand, or underlined
+    "frames": 0.12,  # printed, several rows high
+    "seal": 0.03,
+    "through": 0.08,  # what is on the back of the paper shows, mirrored
+    "leaning": 0.12,
     "uneven": 0.15,  # digits of half the height among the others
     "ones": 0.12,  # many a 1
     "continental": 0.3,  # ones with an upstroke and crossed sevens of a writer of pen digits, among MNIST's digits
@@ -49,6 +58,7 @@ KINDS = {
     "shadow": 0.35,
     "glare": 0.12,
     "table": 0.22,
+    "edges": 0.06,  # of a scan, dark, or a spiral
     "chalk": 0.22,  # light on dark
     "grey": 0.12,
     "drawn": 0.1,  # on a screen: no paper, no light, no camera
@@ -65,11 +75,15 @@ CLEAN = KINDS | dict.fromkeys(HARMS, 0.03)
 LAYOUTS = {  # instead of rows: the first of these kinds that a page has
     "worksheet": layouts.worksheet,
     "algebra": layouts.algebra,
+    "form": layouts.form,
+    "sudoku": layouts.sudoku,
+    "column sums": layouts.column_sums,
+    "listing": layouts.listing,
     "tabular": layouts.table,
     "scattered": layouts.scattered,
 }
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
-CONTRAST, FAINT = (0.4, 1.0), (0.18, 0.4)
+CONTRAST, FAINT, THROUGH = (0.4, 1.0), (0.18, 0.4), (0.03, 0.14)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
 SOLID = 0.3  # of its darkest: fainter ink is at a digit's edge, and of no digit
 RIGHT, WHOLE = 0.33, 0.35  # shares of the turned pages: near a multiple of 90 degrees; whose corners are paper too
@@ -110,7 +124,8 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
     pen = pen or any_pen(rng, height, has["faint"], has["fat"])
     turn = layouts.Turn(_an_angle(rng) if has["turned"] else 0, shape, rng.random() < WHOLE)
     sheet = layouts.Sheet.blank(turn.sheet)
-    _fill(layouts.Writer(rng, source, has, height, pen), sheet)
+    writer = layouts.Writer(rng, source, has, height, pen)
+    _fill(writer, sheet)
     if has["drawn"]:
         scene = np.ones((*turn.sheet, 3), np.float32)
     else:
@@ -118,6 +133,11 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
         for kind in ("ruled", "squared", "dotted"):
             if has[kind]:
                 scenes.rule(rng, scene, height, kind)
+    if has["through"]:
+        back = layouts.Sheet.blank(turn.sheet)
+        layouts.rows(writer, back) if rng.random() < 0.3 else layouts.prose(writer, back, printed=True)
+        mirrored = cv2.GaussianBlur(np.maximum(back.ink, back.printed)[:, ::-1], (0, 0), rng.uniform(0.4, 1.2))
+        scene *= 1 - (mirrored * rng.uniform(*THROUGH))[..., None]
     scene = layouts.tint(rng, sheet, scene)
     boxes = [(d.left, d.top, d.left + d.ink.shape[1], d.top + d.ink.shape[0]) for d in sheet.digits if not d.printed]
     ink = np.maximum(sheet.ink, dirt(rng, has, height, np.uint8(sheet.owner >= 0), boxes))
@@ -135,6 +155,10 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
         if has["table"]:
             picture, where = scenes.table(rng, shape)
             scene += (picture - scene) * where[..., None]
+            covered = np.maximum(covered, where)
+        if has["edges"]:
+            where = scenes.edges(rng, shape)
+            scene += (rng.uniform(0, 0.2) - scene) * where[..., None]
             covered = np.maximum(covered, where)
         scene *= scenes.light(rng, shape, has)[..., None]
     if has["chalk"]:
@@ -174,8 +198,9 @@ def _fill(writer, sheet):
         layouts.prose(writer, sheet, printed=False)
     if has["printed"]:
         layouts.prose(writer, sheet, printed=True)
-    if has["shapes"]:
-        layouts.shapes(writer, sheet)
+    for kind in ("shapes", "frames", "seal"):
+        if has[kind]:
+            getattr(layouts, kind)(writer, sheet)
 
 
 def _colour_of_corners(rng, scene):
@@ -248,7 +273,7 @@ def _cut_out(rng, page):
     height, width = page.photo.shape[:2]
     side = max(bottom - top, right - left)
     wider = 0 if rng.random() < 0.5 else rng.uniform(0.5, 4) * side
-    margins = rng.uniform(0, 0.35, 4) * side if rng.random() < 0.8 else rng.uniform(0.3, 0.8, 4) * side
+    margins = side * rng.uniform(*((0, rng.uniform(0.02, 0.4)) if rng.random() < 0.8 else (0.3, 0.8)), 4)
     top, bottom = int(max(0, top - margins[0])), int(min(height, bottom + margins[1] + 1))
     left, right = int(max(0, left - margins[2])), int(min(width, right + margins[3] + wider + 1))
     bottom, right = min(height, max(bottom, top + 8)), min(width, max(right, left + 8))

@@ -35,13 +35,13 @@ def any_pen(rng, height, faint, fat):
     return "stroke", rng.uniform(*SWELLING) * height
 
 
-def written(rng, shape, height, pen, breaks=0, opened=0, word=False):
+def written(rng, shape, height, pen, breaks=0, opened=0, word=False, lean=0):
     """The ink, float32 [h, w] in [0, 1], of a digit, a sign or a word.
 
     shape: an image of it, uint8, which is written about `height` pixels high; or strokes, float [points, 2] each, x
     and y in units of `height`. The edges of the array are the edges of the ink. pen: as any_pen gives it; breaks: the
     chance of gaps; opened: that of one at the top, where many people do not close a 0, 6, 8 or 9. word: whether it is
-    turned less than a digit.
+    turned less than a digit; lean: by how many columns a row it leans.
     """
     kind, width = pen
     radius = max(width, 1.2) / 2 if kind == "line" else width  # pixels
@@ -65,14 +65,14 @@ def written(rng, shape, height, pen, breaks=0, opened=0, word=False):
         else:
             distance = _distance(1 - stroke) - inside
     darkness = min(1, width) if kind == "line" else 1
-    ink = darkness * np.clip(radius + 0.5 - _transformed(rng, distance, scale, 0.3 if word else 1) * scale, 0, 1)
+    ink = darkness * np.clip(radius + 0.5 - _transformed(rng, distance, scale, 0.3 if word else 1, lean) * scale, 0, 1)
     if rng.random() < breaks:
         for _ in range(rng.integers(1, 3)):
             _break(rng, ink, rng.uniform(*GAP) * height)
     if rng.random() < opened:
         _break(rng, ink, rng.uniform(*OPENING) * height, TOP)
     if ink.max() <= LEAST_INK:  # gaps took all of it, or the pen was thinner than the stroke
-        return written(rng, shape, height, ("line", 1), word=word)
+        return written(rng, shape, height, ("line", 1), word=word, lean=lean)
     return trimmed(ink)
 
 
@@ -114,12 +114,12 @@ def trimmed(ink):
     return np.ascontiguousarray(ink[bounds(ink)])
 
 
-def _transformed(rng, distance, scale, tilt):
+def _transformed(rng, distance, scale, tilt, lean):
     """An array scaled, turned (by so much of TILT), sheared, stretched and bent a little, in its new bounds."""
     turn = np.deg2rad(rng.normal(0, tilt * TILT))
     stretch = np.exp(rng.normal(0, ASPECT))
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    matrix = matrix @ np.array([[stretch, rng.normal(0, SHEAR)], [0, 1]])
+    matrix = matrix @ np.array([[stretch, rng.normal(lean, SHEAR)], [0, 1]])
     height, width = distance.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T
     low, high = corners.min(0), corners.max(0)
@@ -200,7 +200,23 @@ def dirt(rng, has, height, digit_ink, boxes):
         for left, top, right, bottom in boxes:
             corner, other = (int(left - margin), int(top - margin)), (int(right + margin), int(bottom + margin))
             cv2.rectangle(ink, corner, other, 255, max(1, pen // 2), cv2.LINE_AA)
+    if has["circled"]:
+        for left, top, right, bottom in boxes:
+            if rng.random() < 0.15:
+                _circle(rng, ink, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top, pen)
     return ink / np.float32(255)
+
+
+def _circle(rng, ink, x, y, wide, high, pen):
+    """Draw a circle around something by hand, or a line below it."""
+    side = max(wide, high)
+    if rng.random() < 0.25:
+        ends = [(int(x + way * 0.7 * side), int(y + high * 0.7 + rng.normal(0, 0.05) * side)) for way in (-1, 1)]
+        cv2.line(ink, *ends, 255, pen, cv2.LINE_AA)
+        return
+    axes = int(wide / 2 + rng.uniform(0.2, 0.6) * side), int(high / 2 + rng.uniform(0.15, 0.4) * side)
+    start, middle = rng.uniform(0, 360), (int(x), int(y))
+    cv2.ellipse(ink, middle, axes, rng.normal(0, 10), start, start + rng.uniform(330, 420), 255, pen, cv2.LINE_AA)
 
 
 def _hyphen(rng, ink, y, x, height, pen):

@@ -122,6 +122,23 @@ def table(rng, shape):
     return np.float32(colour) * (1 + grain[..., None]), where
 
 
+def edges(rng, shape):
+    """Where a scan's dark edges and holes, or a spiral, hide the paper: float32 `shape`."""
+    where, side = np.zeros(shape, np.float32), max(shape)
+    for turns in rng.choice(4, int(rng.integers(1, 3)), replace=False):
+        turned = np.ascontiguousarray(np.rot90(where, turns))
+        length = turned.shape[1]
+        low = rng.uniform(0, 0.1) * side * (rng.random() < 0.7) + field(rng, (1, length), 6, rng.uniform(0, 3))
+        turned[np.arange(len(turned))[:, None] < low] = 1
+        if rng.random() < 0.3:
+            apart, size = rng.uniform(0.04, 0.3) * side, rng.uniform(0.008, 0.03) * side
+            y = rng.uniform(0.01, 0.08) * side
+            for x in np.arange(rng.uniform(0, apart), length, apart):
+                cv2.ellipse(turned, (int(x), int(y)), (int(size), int(size * 1.5)), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
+        where = np.rot90(turned, -turns)
+    return np.ascontiguousarray(where)
+
+
 def coarse(rng, scene):
     """A scene, float32 [height, width, 3], enlarged from a third to three quarters of its pixels."""
     size = scene.shape[1::-1]
