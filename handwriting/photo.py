@@ -121,7 +121,7 @@ def _rendered(file, *page):
     if process.returncode == 0:
         return output
     if output:
-        raise ValueError(output.decode())
+        raise ValueError(output.decode().strip())
     limits = f"{PDF_SECONDS} s and {PDF_BYTES / 10**9:g} GB of memory"
     raise UserError(f"can't be rendered within {limits}: save it as PNG or JPEG")
 
