@@ -66,7 +66,7 @@ def read_images(paths, model, folder):
         _write_table(table, rows)
         _say(f"saved {shown(picture)} and {shown(table)}")
     if pictures > 1:
-        _say(f"{pictures} pictures: {len(rows)} digits, {unsure} unsure; {failures} failed")
+        _say(f"{pictures} pictures: {len(rows)} digit{'s' * (len(rows) != 1)}, {unsure} unsure; {failures} failed")
     return 1 if failures else 0
 
 

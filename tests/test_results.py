@@ -150,7 +150,7 @@ def test_the_command_line_reads_what_it_can_and_says_what_it_left_out(project):
     assert nested.startswith(f"error: {INPUTS / 'nested_forms.pdf'} can't be rendered within 30 s and 1 GB of memory: ")
     assert missing.startswith("error: missing.png is not an existing file")
     assert saved == "saved own_digits.png and own_digits.csv"
-    assert summary == "3 pictures: 1 digits, 0 unsure; 2 failed"
+    assert summary == "3 pictures: 1 digit, 0 unsure; 2 failed"
 
 
 @has_pgrep
