@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from handwriting.training.pens import overlap, rotated, written
+from handwriting.training.pens import SOLID, overlap, rotated, written
 from handwriting.training.texts import (
     DIGITS,
     DRAWN_SIGNS,
@@ -88,7 +88,7 @@ class Sheet:
             page, part = overlap(canvas.shape, y, x, ink.shape)
             its, under = ink[part], canvas[page]
             if label is not None:
-                self.owner[page][its > np.maximum(under, 0.3 * ink.max())] = len(self.digits)
+                self.owner[page][its > np.maximum(under, SOLID * ink.max())] = len(self.digits)
                 self.digits.append(Placed(label, self.row, x, y, ink, printed, angle))
             np.maximum(under, its, out=under)
         return width_of(pieces)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from handwriting.training import layouts, scenes
-from handwriting.training.pens import LEAST_INK, any_pen, dirt, ink_colour
+from handwriting.training.pens import SOLID, any_pen, dirt, ink_colour, least_of
 
 # The kinds of difficulty, and how often a page that the detector learns from has each.
 KINDS = {
@@ -85,7 +85,6 @@ LAYOUTS = {  # instead of rows: the first of these kinds that a page has
 HEIGHTS, HUGE, TINY = (10, 48), (70, 240), (3.5, 10)  # of digits, in pixels
 CONTRAST, FAINT, THROUGH = (0.4, 1.0), (0.18, 0.4), (0.03, 0.14)
 FAINTEST, GRAIN = 14, 0.7  # what is hardly seen differs by less from its paper: of 255, and of the paper's own spread
-SOLID = 0.3  # of its darkest: fainter ink is at a digit's edge, and of no digit
 RIGHT, WHOLE = 0.33, 0.35  # shares of the turned pages: near a multiple of 90 degrees; whose corners are paper too
 
 
@@ -170,7 +169,7 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
     harms = (has[kind] and not has["drawn"] for kind in ("blur", "noise", "jpeg", "binarised"))
     photo = scenes.photographed(rng, scene, height, *harms)
     owner[covered >= 0.5] = -1
-    page = Page(photo, _digits(sheet, turn, photo, owner, blank > 0.5), owner)
+    page = Page(photo, _digits(sheet, turn, photo, owner, covered, blank > 0.5), owner)
     return _cut_out(rng, page) if has["small"] else page
 
 
@@ -210,11 +209,11 @@ def _colour_of_corners(rng, scene):
     return np.full(3, rng.choice([0, 1])) if rng.random() < 0.5 else rng.uniform(0, 1, 3)
 
 
-def _digits(sheet, turn, photo, owner, blank):
+def _digits(sheet, turn, photo, owner, covered, blank):
     """The PageDigits of a sheet that is turned and photographed."""
     if not sheet.digits:
         return []
-    masks = [digit.ink > min(LEAST_INK, digit.ink.max() / 2) for digit in sheet.digits]
+    masks = [digit.ink > least_of(digit.ink) for digit in sheet.digits]
     solid = np.concatenate([d.ink[mask] > SOLID * d.ink.max() for d, mask in zip(sheet.digits, masks, strict=True)])
     counts = [np.count_nonzero(mask) for mask in masks]
     whose, starts = np.repeat(np.arange(len(masks)), counts), np.cumsum([0, *counts[:-1]])
@@ -228,7 +227,7 @@ def _digits(sheet, turn, photo, owner, blank):
     boxes = np.concatenate([low, high + 1], 1)
     x, y = np.int32(np.rint(places)).T
     own &= (x >= 0) & (x < owner.shape[1]) & (y >= 0) & (y < owner.shape[0])
-    own[own] = owner[y[own], x[own]] >= 0
+    own[own] = covered[y[own], x[own]] < 0.5
     seen = np.bincount(whose, own) / np.bincount(whose, solid)
     clear = _stand_out(photo, owner, blank, boxes)
     return [

@@ -17,6 +17,7 @@ UNEVEN = 0.1  # of its size, a standard deviation: how much longer its upper or 
 GAP, OPENING = (0.04, 0.18), (0.06, 0.24)  # radius of a gap anywhere, and at the top, in shares of the digit's height
 TOP = 0.12  # of the ink
 LEAST_INK = 0.1  # fainter ink is left out where an array is cut to its ink
+SOLID = 0.3  # of the darkest ink: fainter ink is at a digit's edge, and of no digit
 HYPHEN = (-0.03, 0.4), (0.15, 0.6)  # how far from the digit after it, and how long, in heights
 FAR = 1e3
 FIVE = np.ones((5, 5))
@@ -102,10 +103,14 @@ def printed(strokes, height, width):
     return trimmed(image / np.float32(255))
 
 
+def least_of(ink):
+    """The ink that counts in an array is darker than this: hairlines of small fonts, and thin pens, are fainter."""
+    return min(LEAST_INK, SOLID * ink.max())
+
+
 def bounds(ink):
     """The rows and the columns, as slices, of the ink in an array, of which there must be some."""
-    least = min(LEAST_INK, ink.max() / 2)  # a font's hairlines are fainter where it is small
-    rows, columns = (np.flatnonzero(ink.max(axis) > least) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(ink.max(axis) > least_of(ink)) for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
