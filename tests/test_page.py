@@ -19,7 +19,7 @@ import axe_core_python
 import numpy as np
 import pypdfium2
 import pytest
-from conftest import copy_project, start
+from conftest import copy_project, has_pgrep, renderers, start
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -111,27 +111,30 @@ def answers_in(text):
     return [[digit["answer"] for number in line["numbers"] for digit in number] for line in json.loads(text)["lines"]]
 
 
-def test_it_serves_a_named_run_on_the_next_free_port_opens_a_browser_and_ends_at_once_without_files(
-    drawing_project, server, tmp_path
-):
+def test_a_second_page_is_served_on_the_next_free_port_and_opened_in_the_browser(drawing_project, server, tmp_path):
     script, seen = tmp_path / "browser.py", tmp_path / "seen"
     script.write_text(f"import pathlib, sys, time\npathlib.Path({str(seen)!r}).write_text(sys.argv[1])\ntime.sleep(3)")
-    slow = (train.ROOT / "tests" / "inputs" / "tiny_tiles.pdf").read_bytes()  # which takes minutes to render
-    before = {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts}
     browser = f"{sys.executable} {script} %s"
-    with drawing(drawing_project, "--draw", "checkpoints/run-001", browser=browser) as (process, port):
+    with drawing(drawing_project, "--draw", "checkpoints/run-001", browser=browser) as (_, port):
         assert port in page.PORTS
         assert port != server
         assert ask(port)[0] == 200  # though the browser has not come back
         WebDriverWait(None, 20).until(lambda _: seen.exists() and seen.read_text())
         assert seen.read_text() == f"http://127.0.0.1:{port}"
-        with ThreadPoolExecutor(4) as clients:
-            for _ in range(4):
-                clients.submit(ask, port, "POST", "/read", slow)
-            time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == 130
+
+
+@has_pgrep
+def test_ctrl_c_ends_the_page_at_once_while_a_pdf_is_rendered_and_leaves_nothing_behind(drawing_project):
+    before = {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts}
+    slow = (train.ROOT / "tests" / "inputs" / "tiny_tiles.pdf").read_bytes()  # which takes minutes to render
+    with drawing(drawing_project) as (process, port), ThreadPoolExecutor(4) as clients:
+        for _ in range(4):
+            clients.submit(ask, port, "POST", "/read", slow)
+        WebDriverWait(None, 20).until(lambda _: renderers(drawing_project))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
         assert process.communicate() == ("", "stopped\n")
+        assert renderers(drawing_project) == []
     assert {path for path in drawing_project.rglob("*") if "__pycache__" not in path.parts} == before
 
 
