@@ -29,7 +29,7 @@ PDF_SECONDS, PDF_BYTES = 30, 10**9  # at most: to render a page of a PDF, and th
 
 
 @dataclass
-class Page:
+class FilePage:
     """One page of an image file, ready to be read."""
 
     picture: np.ndarray  # uint8 [height, width, 3], RGB, the longer side at most 1600 pixels
@@ -51,7 +51,7 @@ def load_photo(source, name):
 
 
 def pages(source, name):
-    """Yield (name, Page, number of pages) for every page of an image file, one in memory at a time.
+    """Yield (name, FilePage, number of pages) for every page of an image file, one in memory at a time.
 
     source: a path, or a seekable binary file; name: what to call it (of several pages, the second is "name:2"). Reads
     PNG, JPEG, BMP, WebP, GIF, TIFF, PDF, HEIC, AVIF; of an animation the first frame that is not blank. If a page can't
@@ -94,7 +94,7 @@ def _told(error, name):
 
 
 def _pdf(file, _):
-    """How many pages a PDF has, and a function from a page's index to its Page."""
+    """How many pages a PDF has, and a function from a page's index to its FilePage."""
 
     def load(number):
         numbers, pixels = _rendered(file, number, WORKING_SIDE).split(b"\n", 1)
@@ -127,7 +127,7 @@ def _rendered(file, *page):
 
 
 def _image(file, head):
-    """How many pages an image file other than a PDF has, and a function from a page's index to its Page."""
+    """How many pages an image file other than a PDF has, and a function from a page's index to its FilePage."""
     formats, is_tiff = FORMATS, head[:2] in (b"II", b"MM")
     if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # HEIC, which has many brand codes
         import pi_heif
@@ -193,7 +193,7 @@ def _quiet(is_tiff):
 
 
 def page_of(image):
-    """A Pillow image as a Page. Raises an exception if it is too large or damaged."""
+    """A Pillow image as a FilePage. Raises an exception if it is too large or damaged."""
     size = image.size
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(TOO_LARGE)
@@ -212,4 +212,4 @@ def page_of(image):
         ink = np.asarray(image)[np.asarray(image.getchannel("A")) > 127, :3]
         paper = "black" if ink.size and ink.mean() >= 128 else "white"  # light ink was on dark paper, dark on light
         image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image)
-    return Page(np.array(image.convert("RGB")), size)
+    return FilePage(np.array(image.convert("RGB")), size)
