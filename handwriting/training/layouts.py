@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from handwriting.training.pens import SOLID, overlap, rotated, written
+from handwriting.training.scenes import spread
 from handwriting.training.texts import (
     DIGITS,
     DRAWN_SIGNS,
@@ -541,7 +542,7 @@ def seal(writer, sheet):
     turn, long = np.deg2rad(angle), width_of(word) / 2
     stamp.put(word, y - np.sin(turn) * long, x - np.cos(turn) * long, angle=angle)
     colour = np.float32(rng.uniform((0.5, 0, 0), (1, 0.4, 0.5))[rng.permutation(3)])
-    sheet.shade *= 1 - stamp.ink[..., None] * np.float32(rng.uniform(0.3, 0.9)) * (1 - colour)
+    sheet.shade *= 1 - spread(stamp.ink, rng.uniform(0.3, 0.9) * (1 - colour))
 
 
 def _stroke(writer, sheet, points):
@@ -692,7 +693,7 @@ def tint(rng, sheet, scene, darkness=(0.4, 1)):
     colour = np.full(3, rng.uniform(0, 0.3)) if rng.random() < 0.7 else rng.uniform(0, 0.8, 3)
     scene = scene * sheet.shade
     blurred = sheet.printed if rng.random() < 0.5 else cv2.GaussianBlur(sheet.printed, (0, 0), 0.6)
-    return scene * (1 - (blurred * rng.uniform(*darkness))[..., None] * np.float32(1 - colour))
+    return scene * (1 - spread(blurred, rng.uniform(*darkness) * (1 - colour)))
 
 
 class Turn:

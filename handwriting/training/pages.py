@@ -134,16 +134,16 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
                 scenes.rule(rng, scene, height, kind)
     if has["through"]:
         back = layouts.Sheet.blank(turn.sheet)
-        layouts.rows(writer, back) if rng.random() < 0.3 else layouts.prose(writer, back, printed=True)
+        layouts.rows(writer, back) if rng.random() < 0.15 else layouts.prose(writer, back, printed=True)
         mirrored = cv2.GaussianBlur(np.maximum(back.ink, back.printed)[:, ::-1], (0, 0), rng.uniform(0.4, 1.2))
-        scene *= 1 - (mirrored * rng.uniform(*THROUGH))[..., None]
+        scene *= 1 - scenes.spread(mirrored * rng.uniform(*THROUGH))
     scene = layouts.tint(rng, sheet, scene)
     boxes = [(d.left, d.top, d.left + d.ink.shape[1], d.top + d.ink.shape[0]) for d in sheet.digits if not d.printed]
     ink = np.maximum(sheet.ink, dirt(rng, has, height, np.uint8(sheet.owner >= 0), boxes))
     darkness = rng.uniform(*(FAINT if has["faint"] else CONTRAST))
     if not has["drawn"] and rng.random() < 0.5:  # a pen that writes unevenly
         darkness = darkness * np.clip(1 + scenes.field(rng, turn.sheet, int(rng.integers(8, 60)), 0.25), 0.4, 1)
-    scene *= 1 - (ink * darkness)[..., None] * (1 - ink_colour(rng, has["coloured"]))
+    scene *= 1 - scenes.spread(ink * darkness, 1 - ink_colour(rng, has["coloured"]))
     blank = np.float32(np.maximum(ink, sheet.printed) < 0.05)
     owner, covered = sheet.owner, np.zeros(shape, np.float32)
     if turn.angle:
@@ -153,17 +153,17 @@ def make_page(rng, source, shape=(256, 256), kinds=KINDS, height=None, pen=None)
     if not has["drawn"]:
         if has["table"]:
             picture, where = scenes.table(rng, shape)
-            scene += (picture - scene) * where[..., None]
+            scene += (picture - scene) * scenes.spread(where)
             covered = np.maximum(covered, where)
         if has["edges"]:
             where = scenes.edges(rng, shape)
-            scene += (rng.uniform(0, 0.2) - scene) * where[..., None]
+            scene += (rng.uniform(0, 0.2) - scene) * scenes.spread(where)
             covered = np.maximum(covered, where)
-        scene *= scenes.light(rng, shape, has)[..., None]
+        scene *= scenes.spread(scenes.light(rng, shape, has))
     if has["chalk"]:
         scene = 1 - np.clip(scene, 0, 1)
     if has["grey"]:
-        scene = np.repeat(scene.mean(2, keepdims=True), 3, 2)
+        scene = scenes.spread(cv2.transform(scene, np.full((1, 3), 1 / 3)))
     if has["coarse"]:
         scene = scenes.coarse(rng, scene)
     harms = (has[kind] and not has["drawn"] for kind in ("blur", "noise", "jpeg", "binarised"))
@@ -247,7 +247,7 @@ def _stand_out(photo, owner, blank, boxes):
     sizes = np.bincount(whose, minlength=number)
     colours = photo.reshape(-1, 3)[own]
     means = np.stack([np.bincount(whose, colour, number) for colour in colours.T], 1) / np.maximum(1, sizes)[:, None]
-    sums, squares = cv2.integral2(photo * blank[..., None].view(np.uint8), sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
+    sums, squares = cv2.integral2(photo * cv2.merge([blank.view(np.uint8)] * 3), sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
     areas = cv2.integral(blank.view(np.uint8))
     margin = 2 + 0.1 * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True)
     edges = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)

@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 
-from handwriting.training.scenes import field
-
 ENLARGED = 3  # images are brought to this many times their size before their strokes are measured
-TRACED = 60  # pixels a height: strokes are drawn at this size before they are measured
+TRACED = 60  # pixels a height, at the most: strokes are drawn at this size before they are measured
+SMALL = 20  # pixels: digits below this height are measured at two thirds of the size
 LINE = 0.7  # share of the pens that draw a line of one width; others keep the strokes' width, or change it a little
-LINE_WIDTH, FAT = (0.22, 0.17), (0.14, 0.3)  # from this many pixels to this share of the digit's height; shares of it
+LINE_WIDTH, FAT = (0.22, 0.17), (0.13, 0.22)  # from this many pixels to this share of the digit's height; shares of it
 SWELLING = (-0.03, 0.05)  # of strokes at each edge, in shares of the digit's height
 STROKE = 0.1  # of the height: how wide strokes that have no width are, before they swell
 TILT, SHEAR, ASPECT = 8, 0.12, 0.12  # standard deviations: degrees, columns a row, of the aspect's logarithm
@@ -47,17 +46,19 @@ def written(rng, shape, height, pen, breaks=0, opened=0, word=False, lean=0):
     kind, width = pen
     radius = max(width, 1.2) / 2 if kind == "line" else width  # pixels
     if isinstance(shape, list):
-        scale = height / TRACED
+        size = TRACED if height > SMALL else 2 * TRACED / 3
+        scale = height / size
         if kind == "stroke":
             radius += STROKE * height / 2
-        distance = _distance(1 - _traced(shape, int(max(0, radius) / scale) + 3)) - 0.5
+        distance = _distance(1 - _traced(shape, size, int(max(0, radius) / scale) + 3)) - 0.5
     else:
         rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
-        scale = height / ((len(rows) + 1) * ENLARGED)
-        pad = int(max(0, radius) / (scale * ENLARGED)) + 2
+        enlarged = ENLARGED if height > SMALL else 2 * ENLARGED / 3
+        scale = height / ((len(rows) + 1) * enlarged)
+        pad = int(max(0, radius) / (scale * enlarged)) + 2
         large = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-        large = cv2.resize(large, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(large, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
         stroke = (large > 255 * rng.uniform(0.35, 0.6)).view(np.uint8)
         inside = _distance(stroke)
         if kind == "line":
@@ -82,14 +83,12 @@ def _distance(image):
     return cv2.distanceTransform(image, cv2.DIST_L2, 3)
 
 
-def _traced(strokes, pad):
-    """Strokes as lines one pixel wide, 1 on 0, TRACED pixels a height, with `pad` pixels around them."""
-    points = np.concatenate(strokes)
-    low = points.min(0) - pad / TRACED
-    size = np.int32(np.ceil((points.max(0) - low) * TRACED)) + pad
-    traced = np.zeros(size[::-1], np.uint8)
-    for stroke in strokes:
-        cv2.polylines(traced, [np.int32((stroke - low) * TRACED)], False, 1)
+def _traced(strokes, size, pad):
+    """Strokes as lines one pixel wide, 1 on 0, `size` pixels a height, with `pad` pixels around them."""
+    points = np.concatenate(strokes) * size
+    low = points.min(0) - pad
+    traced = np.zeros(np.int32(np.ceil(points.max(0) - low))[::-1] + pad, np.uint8)
+    cv2.polylines(traced, [np.int32(stroke * size - low) for stroke in strokes], False, 1)
     return traced
 
 
@@ -110,8 +109,8 @@ def least_of(ink):
 
 def bounds(ink):
     """The rows and the columns, as slices, of the ink in an array, of which there must be some."""
-    rows, columns = (np.flatnonzero(ink.max(axis) > least_of(ink)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    left, top, wide, high = cv2.boundingRect((ink > least_of(ink)).view(np.uint8))
+    return slice(top, top + high), slice(left, left + wide)
 
 
 def trimmed(ink):
@@ -123,21 +122,20 @@ def _transformed(rng, distance, scale, tilt, lean):
     """An array scaled, turned (by so much of TILT), sheared, stretched and bent a little, in its new bounds."""
     turn = np.deg2rad(rng.normal(0, tilt * TILT))
     stretch = np.exp(rng.normal(0, ASPECT))
-    matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    matrix = matrix @ np.array([[stretch, rng.normal(lean, SHEAR)], [0, 1]])
-    height, width = distance.shape
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T
-    low, high = corners.min(0), corners.max(0)
+    cosine, sine, shear = scale * np.cos(turn), scale * np.sin(turn), rng.normal(lean, SHEAR)
+    matrix = np.array([[cosine * stretch, cosine * shear - sine], [sine * stretch, sine * shear + cosine]])
+    sides = matrix * distance.shape[::-1]
+    low, high = np.minimum(sides, 0).sum(1), np.maximum(sides, 0).sum(1)
     size = tuple(int(side) for side in np.ceil(high - low) + 2)
-    back = np.linalg.inv(matrix).astype(np.float32)
-    bent = rng.uniform(0, BENT, 2) * min(max(size), 2 * size[1])
-    x, y = (field(rng, size[::-1], 2, much) for much in bent)
-    x += np.arange(size[0], dtype=np.float32) + np.float32(low[0] - 1)
+    back = np.array([[matrix[1, 1], -matrix[0, 1]], [-matrix[1, 0], matrix[0, 0]]]) / (scale**2 * stretch)
+    bent = rng.normal(0, 1, (3, 3, 2)) * rng.uniform(0, BENT, 2) * min(max(size), 2 * size[1])
+    places = cv2.resize(np.float32(bent), size, interpolation=cv2.INTER_CUBIC)  # x and y
+    places[..., 0] += np.arange(size[0], dtype=np.float32)
     rows = np.arange(size[1], dtype=np.float32)
-    rows += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.pi * rows / size[1])
-    y += rows[:, None] + np.float32(low[1] - 1)
-    across, down = back[0, 0] * x + back[0, 1] * y, back[1, 0] * x + back[1, 1] * y
-    return cv2.remap(distance, across, down, cv2.INTER_LINEAR, borderValue=FAR)
+    rows += np.float32(rng.normal(0, UNEVEN) * size[1]) * np.sin(np.float32(np.pi / size[1]) * rows)
+    places[..., 1] += rows[:, None]
+    places = cv2.transform(places, np.hstack([back, (back @ (low - 1))[:, None]]))
+    return cv2.remap(distance, places, None, cv2.INTER_LINEAR, borderValue=FAR)
 
 
 def rotated(ink, angle):
@@ -165,14 +163,9 @@ def _break(rng, ink, radius, share=1):
 
 def overlap(shape, top, left, size):
     """Where an array of a size, put at (top, left), lies on a page: the page's slices and the array's."""
-    rows, columns = (
-        (max(0, start), max(max(0, start), min(length, start + side)))
-        for start, side, length in zip((top, left), size, shape, strict=True)
-    )
-    return (slice(*rows), slice(*columns)), (
-        slice(rows[0] - top, rows[1] - top),
-        slice(columns[0] - left, columns[1] - left),
-    )
+    up, low = max(0, top), max(0, left)
+    below, right = max(up, min(shape[0], top + size[0])), max(low, min(shape[1], left + size[1]))
+    return (slice(up, below), slice(low, right)), (slice(up - top, below - top), slice(low - left, right - left))
 
 
 def dirt(rng, has, height, digit_ink, boxes):

@@ -48,6 +48,11 @@ def _streaks(rng, shape):
     return cv2.remap(noise, across, along, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
 
 
+def spread(layer, colour=(1, 1, 1)):
+    """A layer, float32 [height, width], in three channels, times its colour. NumPy takes five times as long for it."""
+    return cv2.merge([layer * float(part) for part in colour])
+
+
 def paper(rng, shape, yellow, rough):
     """A blank sheet, float32 [height, width, 3]."""
     tint = 1 - np.abs(rng.normal(0, 0.06, 3)) * (rng.random() < 0.6)
@@ -56,7 +61,7 @@ def paper(rng, shape, yellow, rough):
     grain = 1 + field(rng, shape, 20, 0.008) + field(rng, shape, 60, 0.008)
     if rough:
         grain += field(rng, shape, int(max(shape) / rng.uniform(*ROUGH)), rng.uniform(0.01, 0.08))
-    return np.float32(rng.uniform(*PAPER) * tint) * grain[..., None]
+    return spread(grain, rng.uniform(*PAPER) * tint)
 
 
 def rule(rng, sheet, height, kind):
@@ -78,12 +83,12 @@ def rule(rng, sheet, height, kind):
             if kind == "squared":
                 _curve(lines, y + bend, along, width)
     colour = rng.uniform((0.2, 0.3, 0.5), (0.9, 0.9, 1)) if rng.random() < 0.7 else np.full(3, rng.uniform(0.1, 0.8))
-    sheet *= 1 - lines[..., None] * np.float32((1 - colour) * rng.uniform(*LINE_DARKNESS))
+    sheet *= 1 - spread(lines, (1 - colour) * rng.uniform(*LINE_DARKNESS))
     if rng.random() < 0.3:  # a red margin line
         lines[:] = 0
         x = rng.uniform(0, shape[1])
         _curve(lines, np.array([x, x + rng.normal(0, 0.03) * side]), np.array([0, shape[0]]), width)
-        sheet *= 1 - lines[..., None] * np.float32((0.1, 0.6, 0.6))
+        sheet *= 1 - spread(lines, (0.1, 0.6, 0.6))
 
 
 def _curve(image, x, y, width, value=1.0):
@@ -119,7 +124,7 @@ def table(rng, shape):
         grain += rng.uniform(0.03, 0.2) * _streaks(rng, shape)
     grain += rng.normal(0, rng.uniform(0, 0.06), shape).astype(np.float32)
     colour = np.clip(rng.uniform(*TABLE) * np.exp(rng.normal(0, 0.3, 3)), 0, 1)
-    return np.float32(colour) * (1 + grain[..., None]), where
+    return spread(1 + grain, colour), where
 
 
 def edges(rng, shape):
@@ -155,13 +160,13 @@ def photographed(rng, scene, height, heavy_blur, noise, jpeg, binarised):
     if noise:
         grain = rng.standard_normal(scene.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
         scene = scene + (cv2.GaussianBlur(grain, (0, 0), 0.8) * 2 if rng.random() < 0.3 else grain)
-    photo = np.uint8(np.rint(255 * np.clip(scene, 0, 1) ** rng.uniform(*GAMMA)))
+    photo = np.uint8(np.rint(255 * cv2.pow(np.clip(scene, 0, 1), rng.uniform(*GAMMA))))
     if binarised:
         grey = photo.mean(2, dtype=np.float32)
         grey -= cv2.GaussianBlur(grey, (0, 0), 1.5 * height)  # as scanners do, against the paper around
         dark, light_side = np.percentile(grey, (2, 98))
         level = rng.uniform(0.4, 0.7) * (dark if -dark > light_side else light_side)
-        photo = np.repeat(np.uint8((grey > level) ^ (rng.random() < 0.4))[..., None] * np.uint8(255), 3, 2)
+        photo = cv2.merge([255 * np.uint8((grey > level) ^ (rng.random() < 0.4))] * 3)
     if jpeg:
         photo = cv2.imdecode(cv2.imencode(".jpg", photo, [1, int(rng.integers(*JPEG))])[1], 1)
     return photo
