@@ -12,7 +12,7 @@ folder, or, if checkpoints/small reads, in the current folder. Put -- before a
 file name that begins with -.
 """
 
-from support.errors import ArgumentParser, UserError, one_line_errors
+from support.errors import ArgumentParser, UserError, exit_with, one_line_errors
 
 if __name__ == "__main__":
     one_line_errors()  # before the imports, which take seconds
@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from handwriting import SMALL
 from handwriting.page import serve
-from handwriting.results import read_images
+from handwriting.results import find_files, read_images
 from Model import load_parameters
-from support import device as devices
+from support.device import memory_format, trusted_device, tune_cpu
 from support.files import shown, write_csv
 from support.predicting import predict
-from support.runs import epoch_files, is_run, newest_run, saved_epochs
+from support.runs import epoch_files, is_run, last_epoch, newest_run, saved_epochs
 from train import CHECKPOINTS_DIR, load_mnist
 
 
@@ -39,7 +39,7 @@ def test_run(folder):
 
     epochs = saved_epochs(folder)
     print(f"predicting ... {shown(folder)}", flush=True)
-    images, labels = load_mnist(train=False, device=devices.CPU)
+    images, labels = load_mnist(train=False, device="cpu")
     accuracies, device = {}, None
     for epoch, path in (bar := tqdm(epochs.items(), unit=" epochs", disable=None, leave=False)):
         try:
@@ -47,8 +47,8 @@ def test_run(folder):
         except UserError as error:
             bar.write(f"error: epoch {epoch}: {error}", file=sys.stderr)
             continue
-        device = device or devices.trusted_device(model, images, labels, "float32")[0]
-        logits = predict(model.to(device, memory_format=devices.memory_format(device)), images.to(device)).cpu()
+        device = device or trusted_device(model, images, labels, "float32")[0]
+        logits = predict(model.to(device, memory_format=memory_format(device)), images.to(device)).cpu()
         accuracies[epoch] = (logits.argmax(1) == labels).sum().item() / len(labels) * 100  # correct / total
         bar.write(f"epoch {epoch:2d}: {accuracies[epoch]:.4f} %")
         if epoch == (best := max(accuracies, key=accuracies.get)):
@@ -56,7 +56,7 @@ def test_run(folder):
     if accuracies:
         print(f"best accuracy: {accuracies[best]:.4f} % (epoch {best})", flush=True)
         write_csv(folder / "accuracy.csv", ("epoch", "accuracy"), [(e, f"{a:.4f}") for e, a in accuracies.items()])
-        draw_report(folder, accuracies, images[:, 0].numpy(), labels.numpy(), probabilities)
+        draw_report(folder, accuracies, best, images[:, 0].numpy(), labels.numpy(), probabilities)
         print(f"pictures in {shown(folder / 'report.png')}")
     return 0 if len(accuracies) == len(epochs) else 1
 
@@ -66,16 +66,18 @@ def main(arguments=()):
     parser = ArgumentParser(__doc__)
     parser.add_argument("paths", nargs="*", type=Path, metavar="path", help="a run's folder, images or folders of them")
     parser.add_argument("--draw", action="store_true", help="open the page to draw on")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(sorted(arguments, key="--draw".__ne__))  # options first, as argparse wants them
     runs = [path for path in options.paths if is_run(path)]
     images = [path for path in options.paths if path not in runs]
     if len(runs) > 1 or (options.draw and images):
         parser.error("name at most one run, and no images with --draw")
-    devices.tune_cpu()
+    if images and not any(path.exists() for path in find_files(images)[0]):
+        return read_images(images, None, None)  # which names each
+    tune_cpu()
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else CHECKPOINTS_DIR)
     if not (images or options.draw):
         return test_run(run)
-    epoch, path = list(saved_epochs(run).items())[-1]
+    epoch, path = last_epoch(run)
     print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch < max(epoch_files(SMALL), default=0):
         print(f"it was trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)
@@ -87,4 +89,4 @@ def main(arguments=()):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_with(main(sys.argv[1:]))

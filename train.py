@@ -2,6 +2,10 @@
 
 To change the training, edit the constants at the top of train.py. Each run has
 its own folder, checkpoints/run-001, run-002, …; an interrupted run is resumed.
+
+As it is, 20 epochs reach 99.67 ± 0.04 % of the 10,000 test digits (5 seeds,
+PyTorch 2.14.1 and 2.11.0), in 19 minutes on 2 cores of an AMD EPYC (Zen 5,
+bfloat16) and in a minute and a half on an NVIDIA H200.
 """
 
 from support.errors import ArgumentParser, one_line_errors
@@ -11,6 +15,7 @@ if __name__ == "__main__":
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,10 +23,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from Model import myCNN, save_parameters
-from support import device as devices
-from support.files import shown
+from support.device import autocast, check_memory, memory_format, trusted_device, tune_cpu
 from support.hyperparameters import checked_hyperparameters
-from support.mnist import unpack_mnist
+from support.mnist import DATA_DIR, unpack_mnist
 from support.runs import open_run
 
 # Hyperparameters. The values are the lab report's, except where the comment gives the lab report's own.
@@ -36,7 +40,6 @@ PRECISION = "auto"  # bfloat16 if the hardware has it, else float32; lab report:
 SEED = 0  # on the same CPU, the same seed gives the same parameters, bit for bit; lab report: none
 
 ROOT = Path(__file__).parent
-DATA_DIR = ROOT / "data"
 CHECKPOINTS_DIR = ROOT / "checkpoints"
 
 
@@ -78,7 +81,7 @@ def train_step(model, optimizer, scheduler, images, labels, precision):
     """One step of Adam on a batch: uint8 images [N, 1, 28, 28] and labels [N]. Returns its mean loss, on the device."""
     digits = images.float() / 255  # to [0, 1], as ToTensor does
     digits = augment(digits) if AUGMENT else digits
-    with devices.autocast(images.device, precision):
+    with autocast(images.device, precision):
         loss = loss_function(model(digits), labels)
     optimizer.zero_grad()
     loss.backward()
@@ -87,61 +90,56 @@ def train_step(model, optimizer, scheduler, images, labels, precision):
     return loss.detach()
 
 
+def train_epoch(step, images, labels, epoch):
+    """Call step(images, labels) for each batch of a new random order. Returns the mean loss, a float."""
+    loss_sum = torch.zeros((), device=images.device)
+    with progress_bar(epoch, len(images)) as bar:
+        for batch in torch.randperm(len(images), device=images.device).split(BATCH_SIZE):
+            loss = step(images[batch], labels[batch])
+            loss_sum += loss * len(batch)
+            if bar.update(len(batch)):  # drawn just now; rarely, because reading the loss waits for the GPU
+                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    return loss_sum.item() / len(images)
+
+
+def progress_bar(epoch, count):
+    """A tqdm bar for an epoch of `count` digits. It spans all epochs, so it shows when the run will end."""
+    done, whole = epoch * count, EPOCHS * count
+    return tqdm(desc=f"epoch {epoch}", initial=done, total=whole, unit=" digits", disable=None, leave=False)
+
+
 def make_scheduler(optimizer, steps):
-    """The learning-rate scheduler that LR_SCHEDULE names, for a training of `steps` steps."""
+    """The learning-rate scheduler that LR_SCHEDULE names, for a training of `steps` steps, at least 4."""
     if LR_SCHEDULE == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
-    steps = max(steps, 4)  # OneCycleLR divides by zero if its rise or its fall is shorter than a step
     rise = max(0.05, 2 / steps)
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=rise, cycle_momentum=False)
-
-
-def train_epoch(model, optimizer, scheduler, images, labels, precision, epoch):
-    """One pass over all digits, in a new random order. Returns the mean loss and the seconds it took, two floats."""
-    model.train()
-    loss_sum = torch.zeros((), device=images.device)
-    batches = torch.randperm(len(images), device=images.device).split(BATCH_SIZE)
-    start = time.perf_counter()
-    # The progress bar spans all epochs, so it shows when the run will end. Without a bar, one line says it.
-    done, whole = epoch * len(images), EPOCHS * len(images)
-    with tqdm(desc=f"epoch {epoch}", initial=done, total=whole, unit=" digits", disable=None, leave=False) as bar:
-        announce_after = 30 if bar.disable and epoch == 0 else math.inf  # seconds
-        for step, batch in enumerate(batches):
-            loss = train_step(model, optimizer, scheduler, images[batch], labels[batch], precision)
-            loss_sum += loss * len(batch)
-            if step % 20 == 0 and not bar.disable:  # this waits for the GPU, so only now and then
-                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-            bar.update(len(batch))
-            if (seconds := time.perf_counter() - start) > announce_after:
-                left = tqdm.format_interval(seconds / (step + 1) * len(batches) * EPOCHS - seconds)
-                print(f"about {left} left for all {EPOCHS} epochs", flush=True)
-                announce_after = math.inf
-    return loss_sum.item() / len(images), time.perf_counter() - start
 
 
 def main():
     """Train for EPOCHS epochs, saving each; an unfinished run with the same settings is resumed."""
     hyperparameters = checked_hyperparameters(globals())
-    devices.tune_cpu()
+    tune_cpu()
     with torch.device("meta"):  # the network's shapes, without its memory
-        devices.check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE)
-    images, labels = load_mnist(train=True, device=devices.CPU)
+        check_memory(myCNN(DIM_HIDDEN), BATCH_SIZE)
+    images, labels = load_mnist(train=True, device="cpu")
 
     torch.manual_seed(SEED)
     model = myCNN(DIM_HIDDEN)
     seeds = torch.randint(2**62, (EPOCHS,)).tolist()  # one for each epoch, so a resumed run draws the same numbers
-    device, precision = devices.trusted_device(model, images, labels, PRECISION)
+    device, precision = trusted_device(model, images, labels, PRECISION)
     images, labels = images.to(device), labels.to(device)
-    model.to(device, memory_format=devices.memory_format(device))
+    model.to(device, memory_format=memory_format(device)).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     scheduler = make_scheduler(optimizer, EPOCHS * math.ceil(len(images) / BATCH_SIZE))
+    step = partial(train_step, model, optimizer, scheduler, precision=precision)
 
     with open_run(CHECKPOINTS_DIR, hyperparameters, precision, model, optimizer, scheduler) as run:
-        begins, where = "resuming" if run.next_epoch else "starting", f"{devices.device_name(device)} in {precision}"
-        print(f"{begins} {shown(run.folder)}: epochs {run.next_epoch} to {EPOCHS - 1} on {where}", flush=True)
         for epoch in range(run.next_epoch, EPOCHS):
             torch.manual_seed(seeds[epoch])
-            loss, seconds = train_epoch(model, optimizer, scheduler, images, labels, precision, epoch)
+            start = time.perf_counter()
+            loss = train_epoch(step, images, labels, epoch)
+            seconds = time.perf_counter() - start
             save_parameters(model, run.folder / f"epoch_{epoch:02d}.npz")
             run.finish_epoch(loss, seconds)
             left = tqdm.format_interval((EPOCHS - epoch - 1) * seconds)

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from Model import load_parameters
-from support import device as devices
+from support.device import best_device, device_name, memory_format
 from support.predicting import predict
 from support.runs import all_runs, epoch_files
 from train import load_mnist
@@ -77,15 +77,15 @@ def measure(row, seed):
     settings = ROWS[row] | {"SEED": seed, "CHECKPOINTS_DIR": CHECKPOINTS}
     with mock.patch.multiple(train, load_mnist=lambda train, device: load_digits(row, train, device), **settings):
         train.main()
-    device = devices.best_device()
+    device = best_device()
     images, labels = load_digits(row, False, device)
     folder = all_runs(CHECKPOINTS)[-1]
     log = csv.DictReader((folder / "training_log.csv").read_text().splitlines())
     precision = json.loads((folder / "settings.json").read_text())["precision"]
     for entry, (epoch, path) in zip(log, epoch_files(folder).items(), strict=True):
-        model = load_parameters(path).to(device, memory_format=devices.memory_format(device))
+        model = load_parameters(path).to(device, memory_format=memory_format(device))
         correct = (predict(model, images).argmax(1) == labels).sum().item()
-        measured_on = devices.device_name(device), precision, torch.__version__
+        measured_on = device_name(device), precision, torch.__version__
         yield row, seed, epoch, correct, len(labels), entry["loss"], entry["seconds"], *measured_on
     shutil.rmtree(folder)  # 106 MB an epoch
 

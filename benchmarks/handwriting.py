@@ -25,7 +25,7 @@ from handwriting.reader import read
 from handwriting.training.pages import make_page
 from handwriting.training.sources import HELD_OUT_WRITERS, Source, pen_writers
 from Model import load_parameters
-from support import device as devices
+from support.device import CPU, device_name, tune_cpu
 from support.runs import epoch_files
 
 PAGES = 12  # per row
@@ -185,16 +185,16 @@ def pictures_in(folder):
 
 def main():
     """Print the tables."""
-    devices.tune_cpu()
+    tune_cpu()
     folder = Path(sys.argv[1]) if sys.argv[1:] else None
     model = load_parameters(list(epoch_files(train.CHECKPOINTS_DIR / "small").values())[-1])
     if folder:
         pictures = pictures_in(folder)
     else:
-        images, labels = (part.numpy() for part in train.load_mnist(train=False, device=devices.CPU))
+        images, labels = (part.numpy() for part in train.load_mnist(train=False, device=CPU))
         pictures = (((row, "all"), *page) for row in ROWS for page in pages_of(row, images[:, 0], labels))
     scores = measure(pictures, model)
-    print(f"read on {devices.device_name(devices.CPU)}\n")
+    print(f"read on {device_name(CPU)}\n")
     print("| pictures | digits | right, % | recall, % | precision, % | wholly right | ms |\n" + "| --- " * 7 + "|")
     for name, score in scores.items():
         print(f"| {name} | {score} |", flush=True)

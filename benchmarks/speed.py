@@ -29,7 +29,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from Model import myCNN
-from support import device as devices
+from support.device import best_device, best_precision, device_name, memory_format, tune_cpu
 from support.mnist import unpack_mnist
 
 TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, if these are not flushed
@@ -49,7 +49,7 @@ CHANGES = (  # what train.py does differently from the lab report; each is undon
     "freed memory kept",
     "Adam fused",
     "channels_last",
-    "pooling before ReLU, gradients in one layout",
+    "pooling before ReLU",
     "bfloat16",
 )
 
@@ -102,12 +102,12 @@ def steps_of_train(device, undone=None, trained=None):
     if undone == "freed memory kept":
         torch.set_flush_denormal(True)
     else:
-        devices.tune_cpu()
+        tune_cpu()
     if undone == "denormals flushed":
         torch.set_flush_denormal(False)
-    precision = torch.float32 if undone == "bfloat16" else devices.best_precision(device)
-    network = ReportCNN if undone == "pooling before ReLU, gradients in one layout" else myCNN
-    layout = torch.contiguous_format if undone == "channels_last" else devices.memory_format(device)
+    precision = torch.float32 if undone == "bfloat16" else best_precision(device)
+    network = ReportCNN if undone == "pooling before ReLU" else myCNN
+    layout = torch.contiguous_format if undone == "channels_last" else memory_format(device)
     model = network(train.DIM_HIDDEN).to(device, memory_format=layout).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=train.LEARNING_RATE, fused=undone != "Adam fused")
     if trained:
@@ -126,7 +126,7 @@ def save_trained(path):
     """
     with mock.patch.multiple(train, BATCH_SIZE=16, **REPORT_RECIPE):
         torch.manual_seed(0)
-        *_, trained = islice(steps_of_train(devices.best_device(), "denormals flushed"), TRAINED)
+        *_, trained = islice(steps_of_train(best_device(), "denormals flushed"), TRAINED)
     torch.save([one.state_dict() for one in trained], path)
 
 
@@ -154,7 +154,7 @@ def batches(device, undone):
 
 def work(connection, settings, undone, trained):
     """A process that trains one way: it receives a number of steps, takes them, and sends back the seconds."""
-    device = devices.best_device()
+    device = best_device()
     torch.manual_seed(0)
     with mock.patch.multiple(train, BATCH_SIZE=BATCH_SIZE, **settings):
         others = {REPORT: steps_of_the_report, EXAMPLES: steps_of_the_examples}
@@ -202,10 +202,10 @@ def floor(device, precision):
 
 def main():
     """Measure everything and print the tables, in Markdown."""
-    device = devices.best_device()
-    precision = devices.best_precision(device)
+    device = best_device()
+    precision = best_precision(device)
     unpack_mnist(train.DATA_DIR)
-    print(f"{devices.device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
+    print(f"{device_name(device)}, {str(precision).removeprefix('torch.')}, PyTorch {torch.__version__}\n")
     changes = CHANGES if precision == torch.bfloat16 else CHANGES[:-1]
     ways = {  # settings for train.py, what is undone
         "`train.py`, the lab report's recipe": (REPORT_RECIPE, None),

@@ -14,6 +14,7 @@ from handwriting.photo import page_of, pages
 from handwriting.reader import read
 from Model import load_parameters
 from support.errors import UserError
+from support.runs import last_epoch
 
 SMALL = Path(__file__).parent.parent / "checkpoints" / "small"  # the network that comes with the program
 
@@ -50,4 +51,4 @@ def _read(page, model):
 
 @functools.cache
 def _small():
-    return load_parameters(next(SMALL.glob("epoch_*")))
+    return load_parameters(last_epoch(SMALL)[1])

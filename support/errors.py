@@ -33,10 +33,19 @@ def one_line_errors():
 
     If IPython, Jupyter or IDLE runs the script, the process belongs to them, and nothing is changed.
     """
-    if hasattr(sys, "ps1") or "idlelib" in sys.modules:
-        return
-    sys.excepthook = _end
-    signal.signal(signal.SIGTERM, _terminate)
+    if not _is_interactive():
+        sys.excepthook = _end
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def exit_with(code):
+    """End the script with an exit code; IPython, Jupyter and IDLE, which would print it as an exception, need none."""
+    if not _is_interactive():
+        sys.exit(code)
+
+
+def _is_interactive():
+    return hasattr(sys, "ps1") or "idlelib" in sys.modules
 
 
 def _terminate(number, frame):
@@ -47,8 +56,11 @@ def _end(kind, error, traceback):
     """The sys.excepthook, which Python calls with an uncaught exception."""
     if isinstance(error, KeyboardInterrupt):
         line, code = "stopped", error.args[0] if error.args else 130
-    elif isinstance(error, (UserError, OSError)):  # no permission, a failing disk: too many to list
+    elif isinstance(error, UserError):
         line, code = f"error: {error}", 2
+    elif isinstance(error, OSError):  # no permission, a failing disk: too many to list
+        where = f"{error.filename}: " if error.filename else ""
+        line, code = f"error: {where}{error.strerror or error}: check the name, its permissions and the disk", 2
     elif isinstance(error, (MemoryError, RuntimeError)) and re.search(OUT_OF_MEMORY, f"{kind} {error}"):
         line, code = "error: there is not enough memory: close other programs, or lower BATCH_SIZE or DIM_HIDDEN", 2
     else:

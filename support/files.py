@@ -23,7 +23,8 @@ def atomic_write(path):
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error}): free some disk space, or allow writing") from error
+        problem = f"{shown(path)} could not be written ({error.strerror or error})"
+        raise UserError(f"{problem}: free some disk space, or allow writing there") from error
     finally:
         with suppress(OSError):  # the error above says more
             temporary.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """MNIST, which torchvision reads: makes sure that it is there, whole and unpacked."""
 
 import hashlib
+from pathlib import Path
 
 from filelock import FileLock
 
 from support.errors import UserError
 from support.files import shown
 
+DATA_DIR = Path(__file__).parent.parent / "data"
 SHA256 = {  # of the unpacked files; torchvision checks the archives alone
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

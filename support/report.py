@@ -1,20 +1,22 @@
 """report.png of a run: accuracy and loss by epoch, the confusion matrix, the misread digits."""
 
+import csv
+import sys
+
 import numpy as np
 from matplotlib.figure import Figure  # without pyplot: quicker to import, and it needs no screen
 
-from support.files import atomic_write
+from support.files import atomic_write, shown
 
 ROWS, COLUMNS = 4, 10  # of misread digits, at most
 
 
-def draw_report(folder, accuracies, images, labels, probabilities):
+def draw_report(folder, accuracies, best, images, labels, probabilities):
     """Draw report.png in a run's folder, with the losses of its training_log.csv.
 
-    accuracies: dict from epoch to accuracy in %. images: uint8 array [N, 28, 28], labels: int array [N], probabilities:
-    float array [N, 10], the best epoch's. Raises UserError if the file can't be written.
+    accuracies: dict from epoch to accuracy in %. best: the best epoch. images: uint8 array [N, 28, 28], labels: int
+    array [N], probabilities: float array [N, 10], the best epoch's. Raises UserError if the file can't be written.
     """
-    best = max(accuracies, key=accuracies.get)
     figure = Figure(figsize=(13, 12), layout="constrained")
     figure.suptitle(f"myCNN, {folder.name}", fontsize=16)
     upper, lower = figure.subfigures(2, 1)
@@ -22,12 +24,24 @@ def draw_report(folder, accuracies, images, labels, probabilities):
     _draw_curve(axes["accuracy"], accuracies.keys(), accuracies.values(), "test accuracy, %")
     axes["accuracy"].set(title=f"Best: {accuracies[best]:.2f} % (epoch {best})", ylim=(None, 100))
     if (log := folder / "training_log.csv").exists():  # a run from elsewhere may lack it
-        epochs, losses, _ = np.loadtxt(log, delimiter=",", skiprows=1, unpack=True, ndmin=2)
-        _draw_curve(axes["loss"], epochs, losses, "training loss")
+        losses = _losses(log)
+        _draw_curve(axes["loss"], losses.keys(), losses.values(), "training loss")
     _draw_confusion(axes["confusion"], labels, probabilities.argmax(1), best)
     _draw_misread(lower, images, labels, probabilities, best)
     with atomic_write(folder / "report.png") as file:
         figure.savefig(file)
+
+
+def _losses(log):
+    """The losses in a training_log.csv, a dict from epoch to loss. If it is damaged, {}, and a line says so."""
+    try:
+        with log.open(encoding="utf-8-sig", newline="") as file:
+            losses = {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        losses = {}
+    if not losses:
+        print(f"{shown(log)} is damaged: report.png has no training loss", file=sys.stderr)
+    return losses
 
 
 def _draw_curve(axes, epochs, values, name):
@@ -51,9 +65,9 @@ def _draw_confusion(axes, labels, predictions, best):
 def _draw_misread(figure, images, labels, probabilities, best):
     read, sure = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(read != labels)
-    shown = wrong[np.argsort(-sure[wrong])][: ROWS * COLUMNS]
+    worst = wrong[np.argsort(-sure[wrong])][: ROWS * COLUMNS]
     figure.suptitle(f"Misread by epoch {best}, the surest first (what it is → what was read, how sure the network was)")
     grid = figure.subplots(ROWS, COLUMNS, subplot_kw={"xticks": [], "yticks": [], "frame_on": False})
-    for axes, digit in zip(grid.flat, shown, strict=False):
+    for axes, digit in zip(grid.flat, worst, strict=False):
         axes.imshow(images[digit], cmap="gray_r")
         axes.set_title(f"{labels[digit]} → {read[digit]}   {100 * sure[digit]:.0f} %", fontsize=10)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from filelock import FileLock, Timeout
 
+from support.device import device_name
 from support.errors import UserError
 from support.files import atomic_write, shown, write_csv
 
@@ -49,9 +50,13 @@ def saved_epochs(folder):
     """A run's epoch_files. Raises UserError if there are none."""
     epochs = epoch_files(folder)
     if not epochs:
-        what = "only epochs of an earlier version (.npy)" if any(folder.glob("epoch_*.npy")) else "no epoch yet"
-        raise UserError(f"{shown(folder)} has {what}: run python train.py, or name another run")
+        raise UserError(f"{shown(folder)} has no epoch yet: run python train.py, or name another run")
     return epochs
+
+
+def last_epoch(folder):
+    """A run's last epoch and its parameter file: (epoch, path). Raises UserError if there is none."""
+    return list(saved_epochs(folder).items())[-1]
 
 
 @contextmanager
@@ -62,15 +67,11 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     resumed, or that a run with the same settings is complete. Only one program can have a run open. Raises UserError
     if the state can't be loaded or the disk has too little space.
     """
-    settings = {
-        "hyperparameters": hyperparameters,
-        "device": next(model.parameters()).device.type,
-        "precision": str(precision).removeprefix("torch."),
-        "saved as": ".npz",  # an earlier version's runs, of .npy files, lack this
-    }
-    settings = json.loads(json.dumps(settings))  # as the file has them: tuples become lists
+    device = next(model.parameters()).device
+    precision = str(precision).removeprefix("torch.")
+    settings = json.dumps({"hyperparameters": hyperparameters, "device": device.type, "precision": precision}, indent=2)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished_run(checkpoints, settings)
+    unfinished = _unfinished_run(checkpoints, _flat(settings))
     folder, lock = unfinished or _new_run(checkpoints)
     run = Run(folder, hyperparameters["EPOCHS"], {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     with lock:
@@ -78,9 +79,11 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
             run.load_state()
         else:
             with atomic_write(folder / "settings.json") as file:
-                file.write(json.dumps(settings, indent=2).encode())
+                file.write(settings.encode())
             run.save_state()
         run.check_room()
+        begins, where = "resuming" if run.next_epoch else "starting", f"{device_name(device)} in {precision}"
+        print(f"{begins} {shown(folder)}: epochs {run.next_epoch} to {run.epochs - 1} on {where}", flush=True)
         yield run
 
 
@@ -111,8 +114,9 @@ class Run:
 
     def check_room(self):
         """Raise UserError if the disk has too little space for the remaining epochs."""
-        size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes of an epoch; a state has 3 times
-        need, free = (self.epochs - self.next_epoch + 3) * size, shutil.disk_usage(self.folder).free
+        size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes: of an epoch
+        states = 2 * 3 * size - (self.folder / STATE).stat().st_size  # with Adam's moments; a new one beside the last
+        need, free = (self.epochs - self.next_epoch - 1) * size + states, shutil.disk_usage(self.folder).free
         if need > free:
             room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, but only {free / 1e6:,.0f} MB are free"
             raise UserError(f"{room}: free some disk space, or lower EPOCHS or DIM_HIDDEN")
@@ -144,30 +148,45 @@ class Run:
 
 def _unfinished_run(checkpoints, settings):
     """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
+    complete = False  # whether a complete run has been named: one is enough
     for folder in reversed(all_runs(checkpoints)):
-        try:
-            its = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            its = {}
-        epochs = len(list(folder.glob("epoch_*")))
-        total = its.get("hyperparameters", {}).get("EPOCHS", "?")
+        its = _settings_of(folder)
+        epochs, total = len(list(folder.glob("epoch_*"))), its.get("EPOCHS", "?")
         why = _differences(its, settings) if its else "its settings.json can't be read"
         if (folder / STATE).exists():
             if not why and (lock := _locked(folder)):
                 return folder, lock
             why = why or "another program is training it"
-        elif why or not epochs:
+        elif not epochs or _differences(its | {"EPOCHS": settings["EPOCHS"]}, settings):
+            continue
+        elif epochs != total:
+            why = f"its {STATE} is missing"
+        elif complete:
             continue
         else:
-            why = "it is complete" if epochs == total else f"its {STATE} is missing"
+            complete, why = True, f"it is complete, and its learning-rate schedule was for {total} epochs"
         print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
     return None
 
 
+def _settings_of(folder):
+    """A run's settings, as from _flat; {} if its settings.json can't be read or is of another shape."""
+    try:
+        return _flat((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _flat(settings):
+    """The hyperparameters, device and precision in the text of a settings.json, as one dict."""
+    settings = json.loads(settings)
+    return settings["hyperparameters"] | {"device": settings["device"], "precision": settings["precision"]}
+
+
 def _differences(then, now):
     """How a run's settings differ from the current ones, in words; "" if they are the same."""
-    then, now = (settings | settings.get("hyperparameters", {}) | {"hyperparameters": ""} for settings in (then, now))
-    return ", ".join(f"{name} was {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name])
+    both = ((name, then.get(name, "not set"), now.get(name, "not set")) for name in then | now)
+    return ", ".join(f"{name} was {old}, now {new}" for name, old, new in both if old != new)
 
 
 def _new_run(checkpoints):

@@ -22,20 +22,20 @@ def save_weights(path, tensors):
 def load_weights(path):
     """The dict from names to tensors, on the CPU, that save_weights wrote to `path`.
 
-    Raises a UserError that names the file if a checksum is wrong or it is not an .npz file of numbers. A file may come
-    from anybody: it can't run code or claim more memory than its own size.
+    Raises a UserError that names the file if a checksum is wrong or it is no .npz file of finite numbers. A file may
+    come from anybody: it can't run code or claim more memory than its own size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise ValueError("its arrays are compressed")
-            if sum(member.file_size for member in members) > Path(path).stat().st_size:
-                raise ValueError("its arrays claim to be larger than the file")
+            if sum(member.file_size for member in archive.infolist()) > Path(path).stat().st_size:
+                raise ValueError("its arrays are compressed, or claim to be larger than the file")
             if damaged := archive.testzip():  # np.load alone misses some damage to an array's header
                 raise ValueError(f"the checksum of {damaged} is wrong")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(array) for name, array in arrays.items()}
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):  # a training that diverged
+            raise ValueError("some of its numbers are NaN or infinite")
+        return tensors
     except Exception as error:  # noqa: BLE001 (a damaged file makes the libraries raise nearly anything)
         problem = f"{shown(path)} is missing or damaged, or holds no weights ({error})"
-        raise UserError(f"{problem}: replace it with a good copy") from error
+        raise UserError(f"{problem}: replace it with a good copy, or use another") from error

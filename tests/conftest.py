@@ -13,10 +13,14 @@ import torch
 
 import train
 from benchmarks import handwriting
+from handwriting import SMALL
+from support.device import CPU
+from support.runs import last_epoch
 
 has_pgrep = pytest.mark.skipif(not shutil.which("pgrep"), reason="Windows lists its processes in other ways")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 NARROW = [4, 8, 16, 32, 16]  # widths
+TRAINED = last_epoch(SMALL)[1]  # the parameters that come with the program
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +48,9 @@ def source(digits):
 
 
 def set_small(patch, checkpoints, digits, epochs):
-    """Set train.py to train a small network by the default recipe on 512 of the digits, with runs in `checkpoints`."""
+    """Set train.py to train a small network on the CPU on 512 of the digits, with runs in `checkpoints`."""
     images, labels = digits
+    patch.setattr("support.device.best_device", lambda: CPU)
     patch.setattr(train, "load_mnist", lambda train, device: (images[:512], labels[:512]))
     patch.setattr(train, "CHECKPOINTS_DIR", checkpoints)
     patch.setattr(train, "DIM_HIDDEN", NARROW)

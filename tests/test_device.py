@@ -1,74 +1,79 @@
-"""An accelerator is trusted if its results are the CPU's. The meta device stands in for one."""
+"""An accelerator is trusted if its results are the CPU's. Devices that every machine has stand in for one."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import NARROW
+from conftest import NARROW, TRAINED
 
 import train
 from Model import load_parameters, myCNN
-from support import device as devices
+from support.device import CPU, best_device, trusted_device
 from support.errors import UserError
 from support.predicting import predict
 
 META = torch.device("meta")  # shapes and dtypes, but no values
+OTHER = torch.device("cpu", 0)  # computes as the CPU does, but doesn't equal torch.device("cpu")
+
+
+class Network(myCNN):
+    """A myCNN whose logits are changed by the function `fault` when it is on the device OTHER."""
+
+    fault = None
+
+    def to(self, device, **options):
+        self.is_wrong = self.fault and device == OTHER
+        return super().to(device, **options)
+
+    def forward(self, x):
+        return self.fault(super().forward(x)) if self.is_wrong else super().forward(x)
 
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """A function that installs an accelerator whose logits and gradient are the CPU's, changed by a given function."""
-    compute = devices._logits_and_gradient
-
-    def put(change):
-        def computed(model, images, labels, device, precision):
-            result = compute(model, images, labels, devices.CPU, precision)
-            return change(*result) if device == META else result
-
-        monkeypatch.setattr(devices, "_logits_and_gradient", computed)
-        monkeypatch.setattr(devices, "best_device", lambda: META)
-
-    return put
+    """The device OTHER as the machine's accelerator."""
+    monkeypatch.setattr("support.device.best_device", lambda: OTHER)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("network", ["new", "trained"])
 def test_a_device_with_only_its_precisions_rounding_error_is_used(accelerator, test_digits, capsys, network, precision):
-    model = load_parameters(train.ROOT / "checkpoints/small/epoch_19.npz") if network == "trained" else myCNN(NARROW)
-    accelerator(lambda logits, gradient: (logits, gradient))
-    assert devices.trusted_device(model, *test_digits, precision) == (META, getattr(torch, precision))
+    model = load_parameters(TRAINED) if network == "trained" else myCNN(NARROW)
+    assert trusted_device(model, *test_digits, precision) == (OTHER, getattr(torch, precision))
     assert capsys.readouterr().err == ""
 
 
 FAULTS = {
-    "NaN": lambda logits, gradient: (logits * float("nan"), gradient),
-    "logits of other digits": lambda logits, gradient: (logits.roll(1, 0), gradient),
-    "no gradient": lambda logits, gradient: (logits, 0 * gradient),
-    "the gradient of a sum": lambda logits, gradient: (logits, 64 * gradient),
+    "NaN": lambda logits: logits * float("nan"),
+    "logits of other digits": lambda logits: logits.roll(1, 0),
+    "no gradient": lambda logits: logits.detach() + 0 * logits,
+    "the gradient of a sum": lambda logits: 64 * logits - 63 * logits.detach(),
 }
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_device_with_wrong_results_is_named_and_not_used(accelerator, test_digits, capsys, fault, precision):
-    accelerator(FAULTS[fault])
-    assert devices.trusted_device(myCNN(NARROW), *test_digits, precision)[0] == devices.CPU
-    assert capsys.readouterr().err == "META gives wrong results for this network: the CPU is used instead\n"
+    model = Network(NARROW)
+    model.fault = FAULTS[fault]
+    assert trusted_device(model, *test_digits, precision)[0] == CPU
+    assert capsys.readouterr().err == "CPU gives wrong results for this network: the CPU is used instead\n"
 
 
 def test_a_device_that_fails_is_named_and_not_used(monkeypatch, test_digits, capsys):
-    monkeypatch.setattr(devices, "best_device", lambda: META)  # it has no values to give back
-    assert devices.trusted_device(myCNN(NARROW), *test_digits, "float32")[0] == devices.CPU
+    monkeypatch.setattr("support.device.best_device", lambda: META)  # it has no values to give back
+    assert trusted_device(myCNN(NARROW), *test_digits, "float32")[0] == CPU
     assert capsys.readouterr().err == "META fails (Cannot copy out of meta tensor; no data!): the CPU is used instead\n"
 
 
 def test_the_cpu_does_not_replace_a_device_that_has_too_little_memory(accelerator, test_digits):
-    def fail(logits, gradient):
+    def fail(logits):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual")
 
-    accelerator(fail)
+    model = Network(NARROW)
+    model.fault = fail
     with pytest.raises(torch.OutOfMemoryError):
-        devices.trusted_device(myCNN(NARROW), *test_digits, "float32")
+        trusted_device(model, *test_digits, "float32")
 
 
 def test_training_and_predicting_keep_all_tensors_on_the_device():
@@ -83,12 +88,11 @@ def test_training_and_predicting_keep_all_tensors_on_the_device():
 def test_an_accelerator_is_preferred_to_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: META)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    assert devices.best_device() == META
+    assert best_device() == META
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux kills what outgrows the memory")
 def test_a_network_too_large_for_the_cpus_memory_is_refused_before_it_is_created(small_training, monkeypatch):
-    monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     monkeypatch.setattr(train, "DIM_HIDDEN", [65_536] * 5)
     with pytest.raises(UserError, match="training needs about .* GB are free: lower BATCH_SIZE or DIM_HIDDEN"):
         train.main()

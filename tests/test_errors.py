@@ -22,7 +22,7 @@ has_signals = pytest.mark.skipif(os.name == "nt", reason="Windows sends no such 
     [
         ("sys.exit(1)", 1, ""),
         ("raise UserError('no\\n  digit: write darker')", 2, "error: no digit: write darker\n"),
-        ("open('nowhere')", 2, "error: [Errno 2] No such file or directory: 'nowhere'\n"),
+        ("open('nowhere')", 2, "error: nowhere: No such file or directory: check "),
         ("raise MemoryError", 2, "error: there is not enough memory: close other programs, or lower BATCH_SIZE or"),
         ("raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')", 2, "error: there is not enough memory: "),
         pytest.param(INTERRUPT, 130, "stopped\n", marks=has_signals),
@@ -38,16 +38,26 @@ def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_cod
     assert err.count("\n") == (line != "")
 
 
-@has_signals
-def test_in_ipython_ctrl_c_raises_keyboardinterrupt_an_error_is_one_line_and_nothing_is_changed(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT + INTERRUPT)
+def ipython(folder, *lines):
+    """Run lines in IPython; returns the process and all that it printed."""
+    command = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
+    process = start(folder, *command, PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython"))
+    return process, "".join(process.communicate(timeout=60))
+
+
+def test_in_ipython_an_error_is_one_line_and_an_exit_code_is_not_mentioned(tmp_path):
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
+    (tmp_path / "failure.py").write_text(SCRIPT + "from support.errors import exit_with; exit_with(1)")
+    process, text = ipython(tmp_path, "%run mistake.py", "%run failure.py")
+    assert text.splitlines() == ["error: no data"]
+
+
+@has_signals
+def test_in_ipython_ctrl_c_raises_keyboardinterrupt_and_the_scripts_leave_its_hooks_as_they_are(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT + INTERRUPT)
     state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
-    lines = ["import signal, sys", "now = 0", state, "%run script.py", "%run mistake.py", state, "print(before == now)"]
-    ipython = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
-    process = start(tmp_path, *ipython, PYTHONPATH=str(ROOT), IPYTHONDIR=str(tmp_path / "ipython"))
-    out, err = process.communicate(timeout=60)
-    assert "\nKeyboardInterrupt" in out + err
-    assert "error: no data\n" in out + err
-    assert "support.errors.UserError" not in out + err
-    assert out.endswith("True\n")
+    process, text = ipython(
+        tmp_path, "import signal, sys", "now = 0", state, "%run script.py", state, "print('same', before == now)"
+    )
+    assert "\nKeyboardInterrupt" in text
+    assert "same True\n" in text

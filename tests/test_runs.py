@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import NARROW, Mark, set_small
+from conftest import Mark, set_small
 from filelock import FileLock
 
 import train
@@ -45,16 +45,33 @@ def stopped(small_training, trained, monkeypatch):
     return train.CHECKPOINTS_DIR / "run-001"
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit_and_is_then_complete(stopped, trained, capsys):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stopped, trained, capsys):
     train.main()
-    assert capsys.readouterr().out.startswith(f"resuming {stopped}: epochs 2 to 3 on ")
+    assert capsys.readouterr().out.startswith(f"resuming {stopped.as_posix()}: epochs 2 to 3 on ")
     assert parameters_of(stopped) == parameters_of(trained / "whole")
     assert len((stopped / "training_log.csv").read_text().splitlines()) == 5
     assert not (stopped / "training_state.pt").exists()
     assert not (stopped.parent / "run-002").exists()
+
+
+@pytest.mark.parametrize("epochs", [4, 6])
+def test_complete_runs_are_not_resumed_even_if_epochs_was_raised_and_one_line_says_so(
+    small_training, trained, monkeypatch, capsys, epochs
+):
+    for name in ("run-001", "run-002"):
+        shutil.copytree(trained / "whole", train.CHECKPOINTS_DIR / name)
+    monkeypatch.setattr(train, "EPOCHS", epochs)
     train.main()
-    assert capsys.readouterr().out.splitlines()[0].endswith("run-001 (4 of 4 epochs) is not resumed: it is complete")
-    assert parameters_of(stopped.parent / "run-002") == parameters_of(stopped)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    why = "it is complete, and its learning-rate schedule was for 4 epochs"
+    assert first.endswith(f"run-002 (4 of 4 epochs) is not resumed: {why}")
+    assert second.startswith(f"starting {train.CHECKPOINTS_DIR.as_posix()}/run-003: epochs 0 to {epochs - 1} on ")
+
+
+def add_to_settings(folder, hyperparameter):
+    """Add a hyperparameter, in JSON, to a run's settings."""
+    path = folder / "settings.json"
+    path.write_text(path.read_text().replace('"SEED": 0', f'"SEED": 0, {hyperparameter}'))
 
 
 @pytest.mark.parametrize(
@@ -62,17 +79,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit_and_is_then_compl
     [
         (lambda _: {"EPOCHS": 5}, "EPOCHS was 4, now 5"),
         (lambda _: {"LEARNING_RATE": 0.002, "SEED": 1}, "LEARNING_RATE was 0.001, now 0.002, SEED was 0, now 1"),
+        (lambda _: {"WEIGHT_DECAY": 0.1}, "WEIGHT_DECAY was not set, now 0.1"),
+        (lambda folder: add_to_settings(folder, '"MOMENTUM": 0.9'), "MOMENTUM was 0.9, now not set"),
         (lambda folder: FileLock(folder / ".lock").acquire(), "another program is training it"),
         (lambda folder: (folder / "settings.json").write_text("{"), "its settings.json can't be read"),
+        (
+            lambda folder: (folder / "settings.json").write_text('{"hyperparameters": 1}'),
+            "its settings.json can't be read",
+        ),
         (lambda folder: (folder / "training_state.pt").unlink(), "its training_state.pt is missing"),
     ],
 )
-def test_an_unfinished_run_that_is_not_resumed_is_named_with_its_progress_and_why_and_left_alone(
-    stopped, monkeypatch, capsys, change, why
-):
+def test_a_run_that_is_not_resumed_is_left_alone_and_a_line_says_why(stopped, monkeypatch, capsys, change, why):
     changed = change(stopped)
     for name, value in changed.items() if isinstance(changed, dict) else ():
-        monkeypatch.setattr(train, name, value)
+        monkeypatch.setattr(train, name, value, raising=False)
     before = {path: path.stat().st_mtime_ns for path in stopped.glob("[a-z]*")}
     train.main()
     line = capsys.readouterr().out.splitlines()[0]
@@ -94,12 +115,22 @@ def test_a_damaged_training_state_is_refused_and_pickled_code_is_not_run(stopped
     assert not (tmp_path / "mark").exists()
 
 
-def test_too_little_disk_space_is_reported_before_training(stopped, monkeypatch):
-    size = 4 * sum(p.numel() for p in train.myCNN(NARROW).parameters())
-    usage = type(shutil.disk_usage("/"))(10**12, 10**12, 4 * size)  # two epochs are left, and the state takes three
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+def test_a_run_starts_only_if_the_disk_has_space_for_all_that_it_will_write(small_training, monkeypatch):
+    monkeypatch.setattr(train, "EPOCHS", 4)
+    monkeypatch.setattr(train, "DIM_HIDDEN", [4, 8, 16, 256, 16])
+    half = 2 * sum(p.numel() for p in train.myCNN(train.DIM_HIDDEN).parameters())  # bytes: of half an epoch
+    used, fsync, disk = [], os.fsync, type(shutil.disk_usage("/"))
+
+    def size(folder):
+        return sum(path.stat().st_size for path in folder.iterdir())
+
+    monkeypatch.setattr(os, "fsync", lambda file: used.append(size(train.CHECKPOINTS_DIR / "run-001")) or fsync(file))
+    train.main()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: disk(0, 0, max(used) - half - size(folder)))
     with pytest.raises(UserError, match=r"needs \d+ MB in .* \d+ MB are free: free some disk space, or lower"):
         train.main()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: disk(0, 0, max(used) + half - size(folder)))
+    train.main()
 
 
 @pytest.mark.parametrize(("limit", "name"), [(60_000, "epoch_02"), (200_000, "training_state.pt")])  # bytes
@@ -123,7 +154,6 @@ from pathlib import Path
 import pytest, torch, train
 from conftest import set_small
 set_small(pytest.MonkeyPatch(), None, train.load_mnist(train=True, device=torch.device("cpu")), epochs=2)
-train.devices.best_device = lambda: train.devices.CPU  # an accelerator can't be used by forked processes
 fsync = os.fsync
 
 def train_in(folder):
@@ -172,6 +202,3 @@ def test_the_newest_run_that_has_an_epoch_is_used_and_a_newer_one_is_named(tmp_p
     assert "run-011 has no epoch yet: " in capsys.readouterr().err
     with pytest.raises(UserError, match="run-011 has no epoch yet: run python train.py"):
         saved_epochs(tmp_path / "run-011")
-    (tmp_path / "run-011" / "epoch_00.npy").touch()
-    with pytest.raises(UserError, match="run-011 has only epochs of an earlier version"):
-        saved_epochs(newest_run(tmp_path, None))

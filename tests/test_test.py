@@ -4,17 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NARROW
+from conftest import NARROW, TRAINED
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import test
 import train
+from handwriting.results import read_images
 from Model import load_parameters, myCNN, save_parameters
 from support import report
 from support.errors import UserError
-
-TRAINED = train.CHECKPOINTS_DIR / "small" / "epoch_19.npz"  # the network that comes with the program
 
 
 @pytest.fixture
@@ -60,13 +59,21 @@ def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):
     assert out.splitlines()[2].startswith("best accuracy: ")
 
 
+@pytest.mark.parametrize("content", ["", "epoch;loss;seconds\n0;0,5;1,0\n"])
+def test_a_damaged_training_log_is_named_and_the_report_is_drawn_without_it(tested, capsys, content):
+    (tested / "training_log.csv").write_text(content)
+    assert test.main() == 0
+    assert capsys.readouterr().err.endswith("training_log.csv is damaged: report.png has no training loss\n")
+    assert (tested / "report.png").exists()
+
+
 def test_report_png_shows_the_accuracies_the_losses_and_the_surest_mistakes(tmp_path, monkeypatch, test_digits):
     (tmp_path / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
     figures = []
     monkeypatch.setattr(report.Figure, "savefig", lambda figure, file: figures.append(figure))
     images, labels = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
     probabilities = np.random.default_rng(0).dirichlet(np.ones(10), len(labels))
-    report.draw_report(tmp_path, {0: 98.0, 1: 99.0}, images, labels, probabilities)
+    report.draw_report(tmp_path, {0: 98.0, 1: 99.0}, 1, images, labels, probabilities)
     curves = [list(line.get_ydata()) for line in figures[0].findobj(Line2D)]
     assert [98.0, 99.0] in curves and [0.5, 0.25] in curves
     titles = [text.get_text().split() for text in figures[0].findobj(Text) if text.get_text()[1:4] == " → "]
@@ -84,6 +91,7 @@ def clone(monkeypatch, tmp_path):
     monkeypatch.setattr(test, "SMALL", tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "read_images", lambda paths, model, folder: folder)
     monkeypatch.chdir(tmp_path)
+    Path("7.png").touch()
     return tmp_path
 
 
@@ -112,7 +120,7 @@ def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_if_it_was_traine
     [
         (["checkpoints/small", "--fast"], "unrecognized arguments: --fast: see python .* --help"),
         (["checkpoints/small", "checkpoints/run-001"], "name at most one run"),
-        (["--draw", "7.png"], "no images with --draw"),
+        (["checkpoints/run-001", "--draw", "7.png"], "no images with --draw"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint):
@@ -121,9 +129,8 @@ def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint)
         test.main(arguments)
 
 
-def test_help_shows_each_use(capsys):
-    with pytest.raises(SystemExit) as end:
-        test.main(["--help"])
-    assert end.value.code == 0
-    text = capsys.readouterr().out
-    assert all(use in text for use in ("photo.jpg", "--draw", "checkpoints/run-001"))
+def test_of_a_missing_picture_nothing_is_said_but_that(clone, capsys, monkeypatch):
+    monkeypatch.setattr(test, "read_images", read_images)
+    (clone / "checkpoints" / "run-001").mkdir()
+    assert test.main(["nothere.png"]) == 1
+    assert capsys.readouterr().err == "error: nothere.png is not an existing file: name a run or an image\n"

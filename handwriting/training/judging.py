@@ -16,7 +16,7 @@ from handwriting.lines import candidates
 from handwriting.training.learning import DECAY
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.sources import training_source
-from support import device as devices
+from support.device import autocast, best_device, best_precision, memory_format
 
 SHAPE = 256, 384  # pixels: height and width of the pages
 LARGEST = 3.0, 1.4, 1.0, 0.7  # finder.look's largest scale: one of these
@@ -122,8 +122,8 @@ def learn():
     """
     source = training_source()
     cv2.setNumThreads(0)
-    device = devices.best_device()
-    precision, layout = devices.best_precision(device), devices.memory_format(device)
+    device = best_device()
+    precision, layout = best_precision(device), memory_format(device)
     torch.manual_seed(SEED)
     judge = Judge().to(device, memory_format=layout)
     average = AveragedModel(judge, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
@@ -144,7 +144,7 @@ def learn():
             seen += len(answer)
         batch = torch.randint(min(seen, POOL), (BATCH_SIZE,))
         x = varied(pool[batch].float())
-        with devices.autocast(device, precision):
+        with autocast(device, precision):
             logits = judge(x.to(device).contiguous(memory_format=layout))
         losses = F.cross_entropy(logits.float(), answers[batch].to(device), reduction="none")
         loss = (losses * weights[batch].to(device)).sum() / weights[batch].sum()

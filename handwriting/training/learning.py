@@ -14,7 +14,7 @@ from tqdm import tqdm
 from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.sources import training_source
-from support import device as devices
+from support.device import autocast, best_device, best_precision, memory_format
 from support.weights import load_weights
 
 READABLE = 9  # pixels: the longer side of digits that it learns to tell from each other
@@ -118,10 +118,10 @@ def learn():
     """
     source = training_source()
     cv2.setNumThreads(0)
-    device = devices.best_device()
-    precision = devices.best_precision(device)
+    device = best_device()
+    precision = best_precision(device)
     torch.manual_seed(SEED)
-    layout = devices.memory_format(device)
+    layout = memory_format(device)
     finder = Finder().to(device, memory_format=layout)
     if WEIGHTS.exists():
         finder.load_state_dict(load_weights(WEIGHTS))
@@ -136,7 +136,7 @@ def learn():
     for step, (photos, wanted) in enumerate(bar := tqdm(loader, unit=" steps")):
         photos, wanted = photos.to(device), wanted.to(device)
         x = photos.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
-        with devices.autocast(device, precision):
+        with autocast(device, precision):
             maps, labels = finder(x)
         loss = loss_function(maps.float(), labels.float(), wanted)
         optimizer.zero_grad()

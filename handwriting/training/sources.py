@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from support.errors import UserError
-from support.mnist import unpack_mnist
+from support.mnist import DATA_DIR, unpack_mnist
 
 HERE = Path(__file__).parent
-DATA_DIR = HERE.parent.parent / "data"
 FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
 PEN_DIGITS = HERE / "pendigits-orig.tra.gz"  # Alpaydin and Alimoglu, 1998: UCI repository, CC BY 4.0
 HELD_OUT_DIGITS = 5_000  # of MNIST's training digits, the last
