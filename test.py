@@ -4,12 +4,11 @@ python test.py [checkpoints/run-001]    test the newest run, or the one named
 python test.py photo.jpg more/ '*.png'  read images, PDFs and folders of them
 python test.py --draw                   open a page to draw digits on
 
-Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF or PDF, from 8x8
-pixels to 50 megapixels, with up to 500 pages. The newest run reads them, or the
-run that you name; if there is none, checkpoints/small. The numbers are printed
-("page.jpg: 2102   unsure: ..."); own_digits.csv and .png are saved in the run's
-folder, or, if checkpoints/small reads, in the current folder. Put -- before a
-file name that begins with -.
+Pictures may be PNG, JPEG, HEIC, AVIF, WebP, BMP, GIF, TIFF or PDF. The newest
+run reads them, or the run that you name; if there is none, checkpoints/small.
+The numbers are printed ("page.jpg: 2102   unsure: ..."); own_digits.csv and
+.png are saved in the run's folder, or, if checkpoints/small reads, in the
+current folder. Put -- before a file name that begins with -.
 """
 
 from support.errors import ArgumentParser, UserError, exit_with, one_line_errors
@@ -84,8 +83,7 @@ def main(arguments=()):
     model = load_parameters(path)  # stays on the CPU: a photo's few digits are read before a GPU is ready
     if options.draw:
         return serve(model)
-    folder = Path.cwd() if run.resolve() == SMALL.resolve() else run
-    return read_images(images, model, folder)
+    return read_images(images, model, Path.cwd() if run.resolve() == SMALL.resolve() else run)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Reads image files: the digits are printed, written to own_digits.csv, and drawn in own_digits.png."""
 
-import csv
 import glob
-import io
 import os
 import queue
 import re
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from handwriting.photo import pages
 from handwriting.reader import read
 from support.errors import UserError
-from support.files import atomic_write, shown
+from support.files import atomic_write, shown, write_csv
 
 SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
 NAME = "own_digits"  # of the table and the picture, which are skipped when their folder is read
@@ -63,7 +61,7 @@ def read_images(paths, model, folder):
     if drawn:
         picture, table = folder / f"{NAME}.png", folder / f"{NAME}.csv"
         _draw(picture, drawn, f"{len(drawn)} of {pictures} pictures")
-        _write_table(table, rows)
+        write_csv(table, COLUMNS.split(), rows, "utf-8-sig")  # spreadsheets recognise UTF-8 by its byte order mark
         _say(f"saved {shown(picture)} and {shown(table)}")
     if pictures > 1:
         _say(f"{pictures} pictures: {len(rows)} digit{'s' * (len(rows) != 1)}, {unsure} unsure; {failures} failed")
@@ -146,14 +144,6 @@ def _rows(name, number, page, reading):
             answers = digit.answer, f"{digit.confidence:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
             box = (f"{edge:.1f}" for edge in page.given(digit.box))
             yield name, number, row, position, *answers, *box, reading.turned
-
-
-def _write_table(path, rows):
-    """Write own_digits.csv, in UTF-8 with a byte order mark, by which spreadsheets recognise it."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS.split(), *rows])
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode("utf-8-sig", "backslashreplace"))
 
 
 def _framed(picture, digits):

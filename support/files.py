@@ -1,5 +1,7 @@
 """Writes files atomically: a file is complete, or it is not there. Also small helpers for paths and CSV."""
 
+import csv
+import io
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,8 +38,9 @@ def shown(path):
     return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
 
 
-def write_csv(path, header, rows):
+def write_csv(path, header, rows, encoding="utf-8"):
     """Write a CSV file of a header and rows, atomically. Raises UserError if it can't be written."""
-    lines = [",".join(map(str, row)) + "\n" for row in (header, *rows)]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     with atomic_write(path) as file:
-        file.write("".join(lines).encode())
+        file.write(text.getvalue().encode(encoding, "backslashreplace"))  # a file's name may not be Unicode
