@@ -457,36 +457,38 @@ def form(writer, sheet):
             count = int(rng.integers(1, 9))
             end = x + count * pitch
             if style == "boxes":
-                for place in range(count + 1):
-                    at = round(x + place * pitch)
-                    ends = (at, round(y - 1.25 * height)), (at, round(y + 0.25 * height))
-                    cv2.line(sheet.printed, *ends, 1.0, width, cv2.LINE_AA)
-                for edge in (-1.25, 0.25):
-                    ends = (round(x), round(y + edge * height)), (round(end), round(y + edge * height))
-                    cv2.line(sheet.printed, *ends, 1.0, width, cv2.LINE_AA)
+                for place in range(count):
+                    corners = [(round(x + (place + n) * pitch), round(y + (1.5 * n - 1.25) * height)) for n in (0, 1)]
+                    cv2.rectangle(sheet.printed, *corners, 1.0, width, cv2.LINE_AA)
             elif style == "line":
                 cv2.line(sheet.printed, (round(x), round(y + 2)), (round(end), round(y + 2)), 1.0, width, cv2.LINE_AA)
             elif style == "dots":
                 dots = "." * int((end - x) / max(1, width_of(typeset(writer.printer, "..", high)) / 2))
                 sheet.put(typeset(writer.printer, dots, high), y + 2, x, printed=True)
-            if rng.random() > filled:
-                pass
-            elif style == "boxes":
-                for place in range(count):
-                    if rng.random() < 0.85:
-                        digit = writer.digit(height * rng.uniform(0.8, 1.15))
-                        left = x + (place + 0.5) * pitch + rng.normal(0, 0.08) * height - digit.ink.shape[1] / 2
-                        sheet.put([digit], y + rng.normal(0, 0.1) * height, left, writer.typed)
-                sheet.row += 1
-            elif rng.random() < 0.2:
-                sheet.put(writer.word(a_word(rng)[:8], height), y, x)
-            elif rng.random() < 0.3:
-                end = max(end, _formula(writer, sheet, None, a_number(rng), x, y - 0.5 * height, height))
-                sheet.row += 1
-            else:
-                _a_number(writer, sheet, y + rng.normal(0, 0.1) * height, x, count, end)
+            if rng.random() < filled:
+                end = max(end, _filled_in(writer, sheet, y, x, count, pitch, boxes=style == "boxes"))
             x = end + rng.uniform(0.5, 3) * height
         y += leading
+
+
+def _filled_in(writer, sheet, baseline, left, count, pitch, boxes):
+    """Write into a form's boxes, or a word or a number on its line; where it ends."""
+    rng, height, end = writer.rng, writer.height, left + count * pitch
+    if boxes:
+        for place in range(count):
+            if rng.random() < 0.85:
+                digit = writer.digit(height * rng.uniform(0.8, 1.15))
+                x = left + (place + 0.5) * pitch + rng.normal(0, 0.08) * height - digit.ink.shape[1] / 2
+                sheet.put([digit], baseline + rng.normal(0, 0.1) * height, x, writer.typed)
+        sheet.row += 1
+        return end
+    if rng.random() < 0.2:
+        return left + sheet.put(writer.word(a_word(rng)[:8], height), baseline, left)
+    if rng.random() < 0.3:
+        end = _formula(writer, sheet, None, a_number(rng), left, baseline - 0.5 * height, height)
+        sheet.row += 1
+        return end
+    return _a_number(writer, sheet, baseline + rng.normal(0, 0.1) * height, left, count, end)
 
 
 def sudoku(writer, sheet):
