@@ -58,16 +58,16 @@ def _draw_confusion(axes, labels, predictions, best):
     axes.imshow(errors, cmap="Reds", vmax=max(errors.max(), 1) * 1.4)
     for label, read in np.argwhere(counts):
         axes.text(read, label, counts[label, read], ha="center", va="center")
-    axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="is")
+    axes.set(xticks=range(10), yticks=range(10), xlabel="answer", ylabel="label")
     axes.set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread")
 
 
 def _draw_misread(figure, images, labels, probabilities, best):
-    read, sure = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(read != labels)
-    worst = wrong[np.argsort(-sure[wrong])][: ROWS * COLUMNS]
-    figure.suptitle(f"Misread by epoch {best}, the surest first (what it is → what was read, how sure the network was)")
+    answers, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(answers != labels)
+    wrong = wrong[np.argsort(-confidence[wrong])][: ROWS * COLUMNS]
+    figure.suptitle(f"Misread by epoch {best}, most confident first (label → answer, confidence)")
     grid = figure.subplots(ROWS, COLUMNS, subplot_kw={"xticks": [], "yticks": [], "frame_on": False})
-    for axes, digit in zip(grid.flat, worst, strict=False):
+    for axes, digit in zip(grid.flat, wrong, strict=False):
         axes.imshow(images[digit], cmap="gray_r")
-        axes.set_title(f"{labels[digit]} → {read[digit]}   {100 * sure[digit]:.0f} %", fontsize=10)
+        axes.set_title(f"{labels[digit]} → {answers[digit]}   {100 * confidence[digit]:.0f} %", fontsize=10)
