@@ -42,7 +42,7 @@ HYPERPARAMETERS = {
     "PRECISION": (lambda v: _is_one_of(v, "auto", "float32", "bfloat16"), '"auto", "float32" or "bfloat16"'),
     "SEED": (lambda value: _is_whole(value, 0, 2**63 - 1), "a whole number from 0 to 2**63 - 1"),
 }
-OTHERS = _is_json, "numbers, strings, True, False or None, or lists or dicts of them: settings.json can't hold others"
+OTHERS = _is_json, "a number, string, True, False or None, or a list or dict of them: settings.json holds nothing else"
 
 
 def checked_hyperparameters(module):

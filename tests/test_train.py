@@ -111,7 +111,7 @@ def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_train
 @pytest.mark.parametrize("value", [torch.optim.SGD, {1, 2}, float("nan")])
 def test_a_hyperparameter_that_settings_json_can_not_hold_is_named(small_training, monkeypatch, value):
     monkeypatch.setattr(train, "OPTIMIZER", value, raising=False)
-    with pytest.raises(UserError, match=r"OPTIMIZER = .* in train.py must be numbers, strings, .*settings.json"):
+    with pytest.raises(UserError, match=r"OPTIMIZER = .* in train.py must be a number, string, .*settings.json"):
         train.main()
 
 
