@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
+from handwriting import SMALL
 from handwriting.lines import turned
 from handwriting.photo import load_photo
 from handwriting.reader import read
@@ -26,7 +27,7 @@ from handwriting.training.pages import make_page
 from handwriting.training.sources import HELD_OUT_WRITERS, Source, pen_writers
 from Model import load_parameters
 from support.device import CPU, device_name, tune_cpu
-from support.runs import epoch_files
+from support.runs import last_epoch
 
 PAGES = 12  # per row
 SHAPE, HEIGHT = (480, 640), 30  # pixels: of a page, and of its digits, unless a row says otherwise
@@ -187,7 +188,7 @@ def main():
     """Print the tables."""
     tune_cpu()
     folder = Path(sys.argv[1]) if sys.argv[1:] else None
-    model = load_parameters(list(epoch_files(train.CHECKPOINTS_DIR / "small").values())[-1])
+    model = load_parameters(last_epoch(SMALL)[1])
     if folder:
         pictures = pictures_in(folder)
     else:

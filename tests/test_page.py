@@ -19,7 +19,7 @@ import axe_core_python
 import numpy as np
 import pypdfium2
 import pytest
-from conftest import copy_project, has_pgrep, renderers, start
+from conftest import TRAINED, copy_project, has_pgrep, renderers, start
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -41,7 +41,7 @@ def drawing_project(tmp_path_factory):
     copy_project(project)
     run = project / "checkpoints" / "run-001"
     run.mkdir(parents=True)
-    shutil.copy(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz", run)
+    shutil.copy(TRAINED, run)
     return project
 
 

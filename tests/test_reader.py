@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import TRAINED
 from PIL import Image, ImageDraw
 from strokes import strokes_of
 
-import train
 from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting.lines import turned
 from handwriting.photo import load_photo
@@ -23,7 +23,7 @@ INPUTS = Path(__file__).parent / "inputs"
 @pytest.fixture(scope="module")
 def model():
     """The small network that comes with the program."""
-    return load_parameters(train.CHECKPOINTS_DIR / "small" / "epoch_19.npz")
+    return load_parameters(TRAINED)
 
 
 def text(reading):

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import test
-import train
+from handwriting import SMALL
 from handwriting.results import read_images
 from Model import load_parameters, myCNN, save_parameters
 from support import report
@@ -86,7 +86,7 @@ def test_report_png_shows_the_accuracies_the_losses_and_the_surest_mistakes(tmp_
 @pytest.fixture
 def clone(monkeypatch, tmp_path):
     """A fresh clone, where test.py does not read images, but returns the folder in which it would save the results."""
-    shutil.copytree(train.CHECKPOINTS_DIR / "small", tmp_path / "checkpoints" / "small")
+    shutil.copytree(SMALL, tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(test, "SMALL", tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "read_images", lambda paths, model, folder: folder)
