@@ -7,16 +7,22 @@ from pathlib import Path
 from support.errors import UserError
 
 
-def _is_whole(value, low, high):
-    return type(value) is int and low <= value <= high  # not isinstance: True is an int too
+def _whole(low, high):
+    words = f"a whole number from {low} to {high}"
+    return lambda value: type(value) is int and low <= value <= high, words  # not isinstance: True is an int too
 
 
-def _is_number(value, low, high):
-    return type(value) in (int, float) and low <= value <= high
+def _number(low, high):
+    return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low} to {high}"
 
 
-def _is_one_of(value, *allowed):
-    return type(value) is str and value in allowed
+def _one_of(*allowed):
+    words = " or ".join(map(repr, allowed))
+    return lambda value: type(value) is type(allowed[0]) and value in allowed, words
+
+
+def _is_list_of_widths(value):
+    return type(value) in (list, tuple) and len(value) == 5 and all(type(w) is int and 1 <= w <= 65_536 for w in value)
 
 
 def _is_json(value):
@@ -28,19 +34,15 @@ def _is_json(value):
 
 # For each hyperparameter: whether a value is allowed, and the allowed values in words.
 HYPERPARAMETERS = {
-    "EPOCHS": (lambda value: _is_whole(value, 1, 10_000), "a whole number from 1 to 10000"),
-    # OneCycleLR needs four steps.
-    "BATCH_SIZE": (lambda value: _is_whole(value, 1, 15_000), "a whole number from 1 to 15000"),
-    "LEARNING_RATE": (lambda value: _is_number(value, 1e-10, 1), "a number from 1e-10 to 1"),
-    "DIM_HIDDEN": (
-        lambda value: type(value) in (list, tuple) and len(value) == 5 and all(_is_whole(w, 1, 65_536) for w in value),
-        "a list of five whole numbers from 1 to 65536",
-    ),
-    "LR_SCHEDULE": (lambda value: _is_one_of(value, "constant", "cosine"), '"constant" or "cosine"'),
-    "AUGMENT": (lambda value: type(value) is bool, "True or False"),
-    "LABEL_SMOOTHING": (lambda value: _is_number(value, 0, 0.99), "a number from 0 to 0.99"),
-    "PRECISION": (lambda v: _is_one_of(v, "auto", "float32", "bfloat16"), '"auto", "float32" or "bfloat16"'),
-    "SEED": (lambda value: _is_whole(value, 0, 2**63 - 1), "a whole number from 0 to 2**63 - 1"),
+    "EPOCHS": _whole(1, 10_000),
+    "BATCH_SIZE": _whole(1, 15_000),  # OneCycleLR needs four steps
+    "LEARNING_RATE": _number(1e-10, 1),
+    "DIM_HIDDEN": (_is_list_of_widths, "a list of five whole numbers from 1 to 65536"),
+    "LR_SCHEDULE": _one_of("constant", "cosine"),
+    "AUGMENT": _one_of(True, False),
+    "LABEL_SMOOTHING": _number(0, 0.99),
+    "PRECISION": _one_of("auto", "float32", "bfloat16"),
+    "SEED": _whole(0, 2**63 - 1),
 }
 OTHERS = _is_json, "a number, string, True, False or None, or a list or dict of them: settings.json holds nothing else"
 
