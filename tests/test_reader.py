@@ -42,7 +42,7 @@ def test_the_mean_confidence_in_mnists_digits_is_the_share_that_is_right(digits,
     assert np.mean([answer.confidence for answer in answers]) == pytest.approx(np.mean(right), abs=0.015)
 
 
-@pytest.mark.parametrize(("has_text", "recall", "precision"), [(False, 0.84, 0.84), (True, 0.8, 0.75)])
+@pytest.mark.parametrize(("has_text", "recall", "precision"), [(False, 0.84, 0.84), (True, 0.75, 0.75)])
 def test_on_made_pages_of_every_kind_most_digits_are_read_and_little_else(digits, model, has_text, recall, precision):
     rows = [row for row in ROWS if row.startswith(TEXT) == has_text]
     pages = ((["all"], *page) for row in rows for page in pages_of(row, *digits, count=1, seed=2 + has_text))
