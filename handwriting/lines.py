@@ -21,7 +21,6 @@ TURNED_PART, TURNED_SIZE = 320, 24  # pixels: diameter of the disc tried at othe
 TURNED_DIGITS = 8  # a page is only turned if at least this many digits are read
 TURNED_SURER = 1.1  # times the score as it lies, needed to turn a page; 37 turned pages had over 1.25, their discs too
 ANGLES, FINER = range(0, 360, 30), (-10, 10)  # degrees: the angles tried, and the offsets tried around the best one
-STROKE_SURE = 0.9  # confidence that a lone stroke is a digit, where only digits are expected
 
 
 @dataclass
@@ -93,14 +92,13 @@ def among_text(found):
     return expit(logit(found.sure) - AMONG_TEXT * rejected.mean())
 
 
-def find_digits(picture, looks, found, strokes, threshold):
+def find_digits(picture, looks, found, threshold):
     """The digits in a picture: a list of lines, top to bottom, each a list of (box, form, sure, labels), left to right.
 
-    picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; strokes:
-    (box, form) pairs that count as digits even where the finder saw none; threshold: the confidence above which a
-    candidate is taken for a digit. A box is (left, top, right, bottom) of the digit's ink in pixels, a form a uint8
-    array [28, 28] with bright ink on black, sure the confidence, from 0 to 1, and labels are as in Found. If there are
-    no digits, the list is empty.
+    picture: uint8 array [height, width, 3]; looks: what finder.look returned for it; found: the candidates; threshold:
+    the confidence above which a candidate is taken for a digit. A box is (left, top, right, bottom) of the digit's ink
+    in pixels, a form a uint8 array [28, 28] with bright ink on black, sure the confidence, from 0 to 1, and labels are
+    as in Found. If there are no digits, the list is empty.
     """
     image = Image.fromarray(picture)
     found = found[found.sure > threshold].surest_first()
@@ -118,17 +116,8 @@ def find_digits(picture, looks, found, strokes, threshold):
         found, numbers = found[~blank], numbers[~blank]  # digits that these suppressed may have ink
     seen = zip(numbers[kept], digits.sure, digits.labels, strict=True)
     read = [(*forms[number], sure, labels) for number, sure, labels in seen]
-    for box, form in strokes:
-        if not any(_covers(other[0], box) for other in read):
-            read.append((box, form, STROKE_SURE, np.zeros(10)))
     digits = Found.at([digit[0] for digit in read], [digit[2] for digit in read])
     return [[read[number] for number in line] for line in in_lines(digits)]
-
-
-def _covers(box, other):
-    """Whether the centre of `other` lies inside `box`."""
-    column, row = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
-    return box[0] <= column <= box[2] and box[1] <= row <= box[3]
 
 
 def _apart(found):

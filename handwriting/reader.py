@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from scipy import ndimage
 from scipy.special import expit, logit
 
 from handwriting import lines
 from handwriting.finder import load_finder, look
-from handwriting.forms import mnist_form
 from handwriting.judge import SIZES, judged, load_judge
 from support.predicting import predict
 
@@ -29,12 +27,9 @@ TURNED_SIDE = 300  # pixels: smaller pictures are not tried at other angles
 TURNED_UNSURE = 0.94  # mean confidence: if more, a page is not tried at other angles; upside down, 16 had 0.67 to 0.92
 DRAWN = 0.5, 0.0, 20  # finder.look's `largest`, `smallest` and `large` for a drawing: it has no small digits
 CALIBRATED = 0.5  # logits added to a confidence: least log loss, as with 0.4, on 3,656 answers on made training pages
-SURER = 2  # the same in a drawing, where digits are expected: of 480 digits it says 96.8 % sure, and 97.1 % are right
-DRAWN_MARGIN = 24  # pixels: around a drawing's ink
 ALONE = 0.25  # lines.THRESHOLD where only the finder sees digits: a lone stroke looks like a letter to the judge
 FEW = 24  # candidates, at all scales: 3 pictures of up to two such digits have at most 17; 9 pages of text, at least 28
 ACCEPTED = 0.6  # confidence: if none of a few candidates has more, the finder alone decides
-STROKE, STROKE_TILT = 3, 15  # a lone stroke is a 1 if length / width is at least 3, and its tilt at most 15 degrees
 
 
 @dataclass
@@ -147,41 +142,12 @@ def _read(picture, model):
 
 
 def read_drawing(picture, model):
-    """Read what was drawn on the page, upright and on white: like read, but faster. Returns a Reading.
+    """Read a picture of what was drawn on the page, upright, black on white: like read, but faster. Returns a Reading.
 
-    Only digits are expected in a drawing, so a lone upright stroke is a 1. picture: uint8 array [height, width, 3],
-    RGB, with strokes about 18 pixels wide. model: as for read.
+    Its confidences are lower than read's: there are only drawings to compare them with, as answers.py does. picture:
+    uint8 array [height, width, 3], RGB, with digits about 60 pixels high. model: as for read.
     """
-    ink = ImageOps.invert(Image.fromarray(picture)).getbbox()
-    if not ink:
-        return Reading([])
-    left, top = (max(0, side - DRAWN_MARGIN) for side in ink[:2])
-    right, bottom = (side + DRAWN_MARGIN for side in ink[2:])
-    part = np.ascontiguousarray(picture[top:bottom, left:right])
-    found = _found(part, *DRAWN, is_drawing=True)
-    reading = _surer(Reading(_answered(found, model)), SURER)
-    for digit in reading.digits:
-        digit.box = tuple(np.add(digit.box, (left, top, left, top)))
-    return reading
-
-
-def _lone_strokes(picture):
-    """The straight, upright strokes that touch nothing else, dark on white: a list of (box, form)."""
-    ink = 1 - picture.mean(2) / 255
-    parts, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))
-    strokes = []
-    for number, part in enumerate(ndimage.find_objects(parts), 1):
-        own = parts[part] == number
-        rows, columns = np.nonzero(own)
-        if len(rows) < STROKE:
-            continue
-        spread, axes = np.linalg.eigh(np.cov(rows, columns) + np.eye(2) / 12)  # 1/12: the variance within a pixel
-        tilt = np.degrees(np.arctan2(abs(axes[1, 1]), abs(axes[0, 1])))
-        if spread[1] > STROKE**2 * spread[0] and tilt <= STROKE_TILT:
-            left, top = part[1].start, part[0].start
-            box = left, top, part[1].stop, part[0].stop
-            strokes.append((box, mnist_form(ink[part] * own, own)))
-    return strokes
+    return Reading(_answered(_found(picture, *DRAWN, is_drawing=True), model))
 
 
 def _read_upright(picture, model):
@@ -204,7 +170,7 @@ def _found(picture, *sizes, is_drawing=False):
     if not is_drawing:
         found.sure = lines.among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.
-    is_lone = len(found) <= FEW and not (found.sure > ACCEPTED).any()
+    is_lone = not is_drawing and len(found) <= FEW and not (found.sure > ACCEPTED).any()
     if is_lone:
         found.sure = finders
     for seen in looks:
@@ -212,8 +178,7 @@ def _found(picture, *sizes, is_drawing=False):
             seen.maps[1] = F.avg_pool2d(1 - seen.pixels.mean(0, keepdim=True), 2)[0]
         elif is_lone:
             seen.maps[1] /= seen.maps[1].max()
-    strokes = _lone_strokes(picture) if is_drawing else ()
-    return lines.find_digits(picture, looks, found, strokes, ALONE if is_lone else lines.THRESHOLD)
+    return lines.find_digits(picture, looks, found, ALONE if is_lone else lines.THRESHOLD)
 
 
 def _answered(found, model):

@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 import pytest
 from conftest import TRAINED
-from PIL import Image, ImageDraw
-from strokes import strokes_of
+from PIL import Image
 
 from benchmarks.handwriting import ROWS, measure, pages_of
 from handwriting.lines import turned
 from handwriting.photo import load_photo
-from handwriting.reader import Digit, Line, read, read_drawing
+from handwriting.reader import Digit, Line, read
 from handwriting.training.pages import make_page
 from Model import load_parameters
 
@@ -120,36 +119,6 @@ def test_a_scribble_is_not_read_as_a_digit_with_confidence(model):
 )
 def test_a_stroke_is_a_1_on_a_picture_too_with_a_long_upstroke_or_without(model, name, ones):
     assert "".join(text(read(load_photo(INPUTS / f"{name}.png", name), model))) == "1" * ones
-
-
-def test_a_lone_upright_stroke_on_the_page_is_a_1_at_every_size(model):
-    rng = np.random.default_rng(0)
-    for share in np.linspace(0.1, 0.9, 24):
-        tilt, height = np.deg2rad(rng.uniform(-14, 14)), 390 * share
-        sheet = Image.new("RGB", (520, 390), "white")
-        middle, along = rng.uniform((120, height / 2), (400, 390 - height / 2)), np.linspace(-0.5, 0.5, 9)
-        bend = np.tan(tilt) * along + 0.02 * np.cos(np.pi * along)
-        points = [tuple(point) for point in middle + height * np.stack([bend, along], 1)]
-        ImageDraw.Draw(sheet).line(points, "black", min(18, int(height / 3.5)), "curve")
-        assert text(read_drawing(np.asarray(sheet), model)) == ["1"], (share, tilt)
-
-
-def test_a_drawing_is_read_where_it_is(digits, model):
-    right = 0
-    for number, (digit, label) in enumerate(zip(digits[0][:50], digits[1][:50], strict=True)):
-        sheet = Image.new("RGB", (520, 390), "white")
-        left, top, scale = np.random.default_rng(number).uniform((0, 0, 5), (200, 80, 11))
-        points = [[(left + scale * x, top + scale * y) for x, y in stroke] for stroke in strokes_of(digit)]
-        for stroke in points:
-            ImageDraw.Draw(sheet).line(stroke, "black", 18, "curve")
-        reading = read_drawing(np.asarray(sheet), model)
-        if text(reading) == [str(label)]:
-            right += 1
-            around = np.array(sum(points, []))
-            edges = np.ravel([around.min(0) - 9, around.max(0) + 9])
-            assert reading.digits[0].box == pytest.approx(edges, abs=0.1 * max(edges[2:] - edges[:2]))
-    assert right >= 47
-    assert read_drawing(np.full((390, 520, 3), 255, np.uint8), model).lines == []
 
 
 def test_a_gap_wider_than_a_digit_separates_two_numbers():
