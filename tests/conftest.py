@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the tests run in a process for each core
 
@@ -87,6 +88,14 @@ def renderers(project):
     """The processes, as a list of their numbers, that render a PDF for a copy of the project."""
     found = subprocess.run(["pgrep", "-f", f"{project}/handwriting/render_pdf.py"], stdout=subprocess.PIPE, text=True)
     return found.stdout.split()
+
+
+def renderers_end(project):
+    """Whether all of them have ended within 10 s; each would end by itself after 30 s."""
+    deadline = time.monotonic() + 10
+    while renderers(project) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not renderers(project)
 
 
 def start(folder, *command, **environment):
