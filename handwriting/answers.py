@@ -25,18 +25,21 @@ OVERLAP = 0.4  # of the narrower stroke's width: strokes that share less may be 
 NARROW = 0.7  # width / height: only a group that is wider can be several digits
 FLAT, LONG = 0.35, 1.5  # of the other stroke's height, and its width: a bar is no higher and no longer
 STRAIGHT = 0.1  # of a stroke's length: how far its points lie from the line between its ends, if it is straight
-SLASH, SIGN = 20, 35  # degrees: between digits, a stroke that leans more is a slash; one that leans even more, no digit
+SLASH, SIGN = 20, 35.5  # degrees: a stroke that leans more is a slash between two digits; is never a digit
 ONE = 0.95  # the chance that a straight stroke is a digit
 TALL, WIDE, INK = 60, 240, 9  # pixels: the height to which a group of strokes is scaled, or its width, and the pen
-APART, BELOW, ROW = 150, 60, 900  # pixels: between two groups, so far that each is read alone; the width of a row
+APART, BELOW, ROW = 150, 60, 900  # pixels: between two groups, side by side and in rows; the width of a row
+FOUR = np.array([(7, 30), (7, -30), (-17, 10), (15, 10)])  # pixels: a stroke painted between any two groups, since
+# the networks were trained on pages: they are surest of a digit, and reject most letters, when they see digits around
 SMOOTH = 3  # they are painted this many times larger, then scaled down, for smooth edges
-LIKELY, STEEP = 0.62, 2  # the reader's confidence that means an even chance of a digit; how fast the odds rise with it
+LIKELY, LINKED = 0.86, 0.6  # the reader's confidences in a group's one digit, in one of several: an even chance of one
+STEEP = 2  # how fast the odds rise with that confidence, in logits per logit: measured with digits, letters and signs
 CERTAIN, HALF, LEAST = 0.9999, 0.5, 0.2  # chances of a digit: the highest; surely one; answered, if marked as unsure
 MIN_SIDE = 8  # pixels: the smallest part that can be read
 TURNS = ("0", "90", "180", "270")  # degrees clockwise
 
 
-def answer_picture(file, part, turn, model):
+def answer_picture(file, part, turn, model, between):
     """Read a picture, a binary file, turned clockwise by "0", "90", "180" or "270" degrees, or a part of it as it is
     then: "left,top,right,bottom", each from 0 to 1. Returns a dict:
 
@@ -44,7 +47,7 @@ def answer_picture(file, part, turn, model):
     "text" and its "numbers", lists of digits: the "box" in the picture [left, top, right, bottom], the "image" that the
     network saw, ten "probabilities", the "answer", its "confidence" and whether it is "unsure"; the "picture" that was
     read, for browsers that can't show the file; and "pages", the number of pages of the file, of which the first is
-    read. Pictures are data: URLs. model: as for reader.read. Raises UserError.
+    read. Pictures are data: URLs. model, between: as for reader.read. Raises UserError.
     """
     _, page, count = next(pages(file, "This file"))
     if isinstance(page, UserError):
@@ -60,7 +63,7 @@ def answer_picture(file, part, turn, model):
             raise ValueError
     except ValueError:
         raise UserError("This part is too small: drag a larger frame") from None
-    reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), model)
+    reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), model, between)
     return _answer(reading, (width, height), left, top) | {"picture": address_of(picture, "JPEG"), "pages": count}
 
 
@@ -90,8 +93,6 @@ def answer_drawing(strokes, pen, model):
         is_apart = apart and max(map(_tilt, some)) <= SLASH  # a straight stroke that leans is none of two digits
         if is_apart and min(map(_chance, apart)) > max(HALF, _chance(own)):
             own = sum(apart, [])
-        elif len(own) > 1 and np.divide(*_size(group)) < NARROW:
-            own = [max(own, key=lambda digit: digit.probabilities.sum())]
         digits += own
         leaning.update(id(digit) for digit in own if _tilt(group) > SLASH)
     return _answer(Reading(_without_slashes(digits, leaning)), SHEET)
@@ -163,7 +164,7 @@ def _read(groups, pen, model):
 
     Each group is painted in a cell of its own, with one height and one pen, whatever its size on the sheet.
     """
-    found, cells, left, top = [[] for _ in groups], [], 0, 0
+    found, cells, left, top = [[] for _ in groups], [], BELOW, 0
     for group, digits in zip(groups, found, strict=True):
         if 0 <= _tilt(group) <= SIGN:
             digits.append(_one(model))
@@ -171,8 +172,8 @@ def _read(groups, pen, model):
             continue
         scale = min((TALL, WIDE) / np.maximum(_size(group)[::-1], 1))
         right = left + round(_size(group)[0] * scale) + APART
-        if left > 0 and right > ROW:
-            left, right, top = 0, right - left, top + TALL + BELOW
+        if left > BELOW and right > ROW:
+            left, right, top = BELOW, BELOW + right - left, top + TALL + BELOW
         area = np.array([left, top, right, top + TALL + BELOW])
         shift = np.rint(area[:2] + (APART / 2, BELOW / 2)) - _box(group)[:2] * scale
         cells.append((group, digits, scale, shift, area))
@@ -180,27 +181,35 @@ def _read(groups, pen, model):
     for digit in read_drawing(_painted(cells), model).digits if cells else ():
         corners = np.reshape(digit.box, (2, 2))
         x, y = corners.mean(0)
-        sure = digit.probabilities.sum()
-        digit.probabilities *= expit(STEEP * (logit(min(sure, CERTAIN)) - logit(LIKELY))) / sure
         for _, digits, scale, shift, (start, above, end, below) in cells:
-            if start <= x < end and above <= y < below and digit.probabilities.sum() >= LEAST:
+            if start + APART / 4 < x < end - APART / 4 and above <= y < below:
                 digit.box = tuple(((corners - shift) / scale).ravel().tolist())
                 digits.append(digit)
+    for group, digits, *_ in cells:
+        if np.divide(*_size(group)) < NARROW:
+            digits[:] = sorted(digits, key=lambda digit: -digit.probabilities.sum())[:1]
+        likely = LIKELY if len(digits) == 1 else LINKED
+        for digit in digits:
+            sure = digit.probabilities.sum()
+            digit.probabilities *= expit(STEEP * (logit(min(sure, CERTAIN)) - logit(likely))) / sure
+        digits[:] = [digit for digit in digits if digit.probabilities.sum() >= LEAST]
     for group, digits in zip(groups, found, strict=True):
         if len(digits) == 1:  # all ink is its own
-            digits[0].box = tuple((_box(group) + np.multiply(pen / 2, [-1, -1, 1, 1])).tolist())
+            box = _box(group) + np.multiply(pen / 2, [-1, -1, 1, 1])
+            digits[0].box = tuple(box.clip(0, [*SHEET, *SHEET]).tolist())
     return found
 
 
 def _painted(cells):
     """A picture of the groups of strokes in their cells, uint8 [height, width, 3], black on white."""
-    image = Image.new("L", tuple(np.max([area[2:] for *_, area in cells], 0) * SMOOTH), "white")
+    width, height = np.max([area[2:] for *_, area in cells], 0) + (BELOW, 0)
+    image = Image.new("L", (width * SMOOTH, height * SMOOTH), "white")
     draw, radius = ImageDraw.Draw(image), INK * SMOOTH / 2
-    for group, _, scale, shift, _ in cells:
-        for stroke in group:
-            points = (stroke * scale + shift) * SMOOTH
-            draw.line(points.ravel().tolist(), "black", round(2 * radius))
-            for x, y in points.tolist():
+    for group, _, scale, shift, (left, top, right, bottom) in cells:
+        middle = (top + bottom) / 2
+        for stroke in [*(stroke * scale + shift for stroke in group), FOUR + (left, middle), FOUR + (right, middle)]:
+            draw.line((stroke * SMOOTH).ravel().tolist(), "black", round(2 * radius))
+            for x, y in (stroke * SMOOTH).tolist():
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), "black")
     return np.array(image.reduce(SMOOTH).convert("RGB"))
 

@@ -17,8 +17,8 @@ DECIMALS = 3  # to which numbers that are added up are rounded
 DATA = "data:image/png;base64,"
 DOES = {
     "image": "All that the network is given: the digit's ink alone, scaled and centred like the digits of MNIST.",
-    "conv1": "Each map looks for one small pattern, such as an edge: nine weights times 3×3 pixels, added up, then "
-    "BatchNorm; ReLU turns all that is below 0 into 0, and a map whose shift is above 0 is bright on blank paper too.",
+    "conv1": "Each map looks for one small pattern, such as an edge, in 3×3 pixels; ReLU turns all that is below 0 "
+    "into 0, which is black, and a map whose shift is above 0 is bright on blank paper too.",
     "pool1": "Of each 2×2 square only the largest value is kept: three quarters of the numbers are thrown away, and "
     "with them where exactly a pattern was, so it matters less if a digit lies a pixel further to the left.",
     "conv2": "Each map adds up what it finds in every map before it: patterns of patterns, such as corners and ends of "

@@ -31,7 +31,7 @@ class Work:
     """Jobs that request threads give to the main thread, where PyTorch has its threads and Ctrl-C interrupts."""
 
     def __init__(self):
-        self._jobs, self._newest = queue.SimpleQueue(), Future()
+        self._jobs, self._newest, self._running = queue.SimpleQueue(), Future(), None
 
     def result(self, function, *arguments, replace=False):
         """What a function returns or raises in the main thread. replace: cancel the earlier such job if it waits."""
@@ -42,10 +42,16 @@ class Work:
         self._jobs.put((job, function, arguments))
         return job.result()
 
+    def check(self):
+        """Raise CancelledError, in the main thread, if nobody waits for the running job, which is to be replaced."""
+        if self._running is not self._newest:
+            raise CancelledError
+
     def go_on(self):
         """Do the next job, or return if none comes within a moment: on Windows, Ctrl-C cannot end a longer wait."""
         with suppress(queue.Empty):
             job, function, arguments = self._jobs.get(timeout=0.5)
+            self._running = job
             if job.set_running_or_notify_cancel():
                 try:
                     job.set_result(function(*arguments))
@@ -81,7 +87,8 @@ def make_app(model, work):
     @app.post("/read")
     def read():
         part, turn = request.args.get("part", "0,0,1,1"), request.args.get("turn", "0")
-        return work.result(answer_picture, io.BytesIO(request.get_data()), part, turn, model, replace=True)
+        file = io.BytesIO(request.get_data())
+        return work.result(answer_picture, file, part, turn, model, work.check, replace=True)
 
     @app.post("/draw")
     def draw():

@@ -103,13 +103,13 @@ def _networks():
     return load_finder(), load_judge()
 
 
-def read(picture, model):
+def read(picture, model, between=lambda: None):
     """Read a picture. Returns a Reading.
 
     picture: uint8 array [height, width, 3], RGB, each side at least 8 pixels. model: the myCNN, on the CPU, that
-    classifies the digits.
+    classifies the digits. between: called between the stages; it may raise, to end a reading that nobody waits for.
     """
-    return _surer(_read(picture, model), CALIBRATED)
+    return _surer(_read(picture, model, between), CALIBRATED)
 
 
 def _surer(reading, more):
@@ -120,19 +120,19 @@ def _surer(reading, more):
     return reading
 
 
-def _read(picture, model):
+def _read(picture, model, between):
     if _is_mnists(picture):
         return Reading(_answered([[((0, 0, 28, 28), picture[..., 0], 1.0, np.zeros(10))]], model))
-    reading = _read_upright(picture, model)
+    reading = _read_upright(picture, model, between)
     if max(picture.shape) < TURNED_SIDE or not reading.lines:
         return reading
     if len(reading.digits) >= lines.TURNED_DIGITS / 2 and _confidences(reading).mean() > TURNED_UNSURE:
         return reading
     boxes = [digit.box for digit in reading.digits]
-    angle = lines.best_angle(picture, boxes, lambda *crop: _judged(*crop, again=())[1])
+    angle = lines.best_angle(picture, boxes, lambda *crop: _judged(*crop, again=(), between=between)[1])
     if not angle:
         return reading
-    other = _read_upright(lines.turned(picture, angle), model)
+    other = _read_upright(lines.turned(picture, angle), model, between)
     if len(other.digits) < lines.TURNED_DIGITS or _score(other) < lines.TURNED_SURER * _score(reading):
         return reading
     other.turned = angle
@@ -150,23 +150,26 @@ def read_drawing(picture, model):
     return Reading(_answered(_found(picture, *DRAWN, is_drawing=True), model))
 
 
-def _read_upright(picture, model):
-    return Reading(_answered(_found(picture), model))
+def _read_upright(picture, model, between):
+    return Reading(_answered(_found(picture, between=between), model))
 
 
-def _judged(picture, *sizes, again=SIZES):
+def _judged(picture, *sizes, again=SIZES, between=lambda: None):
     """What the finder saw, and the candidates: as the judge sees them, and the finder's confidence in each."""
     finder, judge = _networks()
+    between()
     looks = look(finder, picture, *sizes)
+    between()
     found = lines.candidates(picture.shape, looks)
     finders = found.sure
     found.sure, found.labels = judged(judge, looks, found, again)
     return looks, found, finders
 
 
-def _found(picture, *sizes, is_drawing=False):
+def _found(picture, *sizes, is_drawing=False, between=lambda: None):
     """The digits in a picture, as find_digits returns them. sizes: finder.look's `largest`, `smallest` and `large`."""
-    looks, found, finders = _judged(picture, *sizes)
+    looks, found, finders = _judged(picture, *sizes, between=between)
+    between()
     if not is_drawing:
         found.sure = lines.among_text(found)
     # Most pictures have a digit, and where there is text there are more candidates.

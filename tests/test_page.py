@@ -20,7 +20,7 @@ import numpy as np
 import pypdfium2
 import pytest
 from conftest import TRAINED, copy_project, has_pgrep, renderers, renderers_end, start
-from PIL import Image
+from PIL import Image, ImageColor
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -31,6 +31,9 @@ from strokes import strokes_of
 
 import train
 from handwriting import page
+from handwriting.answers import answer_picture
+from handwriting.layers import address_of
+from Model import load_parameters
 from support.errors import UserError
 
 
@@ -212,6 +215,16 @@ REFUSED = {
     "a drawing that is no JSON": (400, {**DRAWING, "body": b"7"}),
     "a drawing that is no list": (400, {**DRAWING, "body": b"7.5"}),
     "a drawing of no numbers": (400, {**DRAWING, "body": b'[[["a", 1]]]'}),
+    "a drawing of brackets": (400, {**DRAWING, "body": b"[" * 100_000}),
+    "a turn by 45 degrees": (
+        400,
+        {"method": "POST", "path": "/read?turn=45", "body": as_png(np.zeros((28, 28), np.uint8))},
+    ),
+    "layers of a larger picture": (
+        400,
+        {"method": "POST", "path": "/layers", "body": address_of(np.zeros((29, 28), np.uint8))},
+    ),
+    "a sum of no layer": (400, {"method": "POST", "path": "/sum", "body": address_of(np.zeros((28, 28), np.uint8))}),
     "layers of no image": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
     "too large a body": (413, {"method": "POST", "path": "/read", "body": bytes(20_000_001)}),
 }
@@ -245,6 +258,25 @@ def test_only_the_newest_of_the_waiting_pictures_is_read(server, pictures):
         statuses = list(clients.map(lambda body: ask(server, "POST", "/read", body)[0], pictures[0][:10]))
     assert 200 in statuses
     assert set(statuses) <= {200, 409}
+
+
+def test_the_reading_of_a_picture_ends_between_two_stages_once_a_newer_request_has_taken_its_place(digits):
+    work, ends = page.Work(), []
+    picture = io.BytesIO(as_png(rows_of(digits[0][:2], 2)))
+
+    def between():
+        work.check()
+        ends.append("begun")
+        newer.append(clients.submit(work.result, ends.append, "newer", replace=True))
+        wait(newer, timeout=0.2)  # it waits for the main thread, where this is
+
+    newer, model = [], load_parameters(TRAINED)
+    with ThreadPoolExecutor(4) as clients:
+        old = clients.submit(work.result, answer_picture, picture, "0,0,1,1", "0", model, between, replace=True)
+        while not (old.done() and newer[0].done()):
+            work.go_on()
+    assert isinstance(old.exception(), CancelledError)
+    assert ends == ["begun", "newer"]
 
 
 def test_the_server_survives_broken_connections(server, pictures):
@@ -458,6 +490,43 @@ def test_a_digit_drawn_stroke_by_stroke_is_answered_with_its_frame_its_picture_a
     assert np.argmax(heights) == 2
 
 
+def test_an_example_can_be_looked_at_until_the_first_stroke(sheet, digits):
+    assert sheet.answer() == ""
+    assert not sheet.all("#frames i")
+    choose(sheet, sheet.all("#digits button")[0], 2)
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    wait_for_network(sheet, 7)
+    assert len(sheet.all("#digits button")) == 1
+
+
+def test_the_drawing_and_its_pen_are_kept_when_the_page_is_loaded_again(sheet, digits):
+    sheet.draw(digits[0][0], 0.3, kind=None)
+    sheet.draw(digits[0][1], 0.7, kind=None)
+    sheet.all("[value='14']")[0].click()
+    assert sheet.answer() == "72"
+    ink = (sheet.pixels() < 60).sum()
+    sheet.browser.refresh()
+    assert sheet.answer() == "72"
+    assert abs((sheet.pixels() < 60).sum() - ink) < 0.05 * ink
+    sheet.all("[value='42']")[0].click()
+    assert sheet.answer() == "72"
+    assert (sheet.pixels() < 60).sum() > 2 * ink
+
+
+def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
+    sheet.draw(digits[0][0], 0.7, kind=None)
+    assert sheet.answer() == "7"
+    choose(sheet, sheet.all("#digits button")[0], 7)
+    sheet.draw(digits[0][1], 0.25, kind=None)
+    assert sheet.answer() == "27"
+    wait_for_network(sheet, 7)
+    assert sheet.js("return digits.indexOf(chosen)") == 1
+    sheet.all("#clear")[0].click()
+    assert sheet.answer() == ""
+    assert not sheet.all("#layers")[0].is_displayed()
+
+
 def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboard(sheet, digits):
     assert not any(sheet.all(f"#{name}")[0].is_enabled() for name in ("undo", "redo", "clear"))
     sheet.draw(digits[0][2], 0.3, kind=None)
@@ -521,6 +590,25 @@ def test_only_the_part_inside_a_dragged_frame_is_read_until_escape(sheet, digits
     assert not sheet.all("#paper .part")
 
 
+def test_a_picture_can_be_turned_and_a_frame_veils_what_is_not_read(sheet, digits):
+    sheet.give(as_png(np.rot90(rows_of(digits[0][:2], 2))), "drop")
+    sheet.answer()
+    sheet.all("#turn")[0].click()
+    assert sheet.answer() == "72"
+    frames = [sheet.js("return arguments[0].getBoundingClientRect().left", frame) for frame in sheet.all("#frames i")]
+    left, _, right, _ = sheet.rectangle("#paper")
+    assert left < frames[0] < (left + right) / 2 < frames[1]
+    left_half = slice(9, -9), slice(9, sheet.pixels().shape[1] // 2 - 9)
+    assert sheet.pixels()[left_half].min() < 60
+    sheet.drag([(0.5, 0.1), (0.9, 0.9)])
+    assert sheet.answer() == "2"
+    assert sheet.pixels()[left_half].min() > 150
+    sheet.all("#undo")[0].click()
+    assert sheet.answer() == "72"
+    sheet.all("#undo")[0].click()
+    assert sheet.answer() != "72"
+
+
 def test_what_is_not_a_digit_gets_a_fitting_message(sheet, pictures):
     assert sheet.message() == ""
     sheet.drag([(0.5, 0.5)])
@@ -558,6 +646,13 @@ def test_a_refused_file_gets_a_message_and_the_drawing_stays(sheet, digits):
     assert not sheet.all("[src=x]")
     sheet.js("take([new File([new Uint8Array(arguments[0])], 'large.png')])", page.MAX_BYTES + 1)
     WebDriverWait(sheet.browser, 20).until(lambda _: "larger than 20 MB" in sheet.message())
+    sheet.js("const file = new File([], 'folder'); file.arrayBuffer = () => Promise.reject(); take([file])")
+    assert sheet.message().startswith("folder can't be read")
+    assert sheet.answer() == "7"
+    two = "take([1, 2].map(number => new File([new Uint8Array(arguments[0])], `${number}.png`)))"
+    sheet.js(two, list(as_png(rows_of(digits[0][1:2], 1))))
+    WebDriverWait(sheet.browser, 20).until(lambda _: sheet.answer() == "2")
+    assert sheet.message().startswith("Of 2 files, only 1.png was read")
 
 
 def test_an_old_answer_never_overwrites_a_newer_one(sheet, digits):
@@ -601,6 +696,22 @@ def test_requests_are_sent_while_the_pen_is_down_and_never_two_at_once(sheet):
         "Input.dispatchMouseEvent", {"type": "mouseReleased", "x": 9, "y": 9, "button": "left"}
     )
     assert sheet.js("return window.most") == 1
+
+
+def test_a_screen_reader_hears_each_answer_once(sheet, digits):
+    note = "new MutationObserver(() => heard.push(spoken.textContent)).observe(spoken, {childList: true})"
+    sheet.js(f"window.heard = []; {note}")
+    sheet.draw(digits[0][0], 0.3)
+    assert sheet.answer() == "7"
+    sheet.draw(digits[0][2], 0.7)
+    assert sheet.answer().replace(" ", "") == "71"
+    heard = [text.strip().replace(" ", "") for text in sheet.js("return heard")]
+    assert heard[-1] == "71"
+    assert len(heard) <= 1 + len(strokes_of(digits[0][0])) + len(strokes_of(digits[0][2]))
+    live = (
+        "return [...document.querySelectorAll('[role=status], output')].filter(part => part.ariaLive !== 'off').length"
+    )
+    assert sheet.js(live) == 1
 
 
 def test_during_a_slow_request_the_old_answer_is_greyed_and_a_message_says_reading(sheet, digits):
@@ -734,6 +845,7 @@ def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames
     cells, frames = sheet.all("#digits button"), sheet.all("#frames i")
     assert 195 <= len(cells) == len(frames) <= 205
     assert len(sheet.all("#digits > li")) == 15
+    assert min(cell.size["height"] for cell in cells) >= 32
     hidden = """
     const rectangles = name => [...document.querySelectorAll(name)].map(element => element.getBoundingClientRect());
     const frames = rectangles("#frames i"), isOn = (tag, {left, right, top, bottom}) =>
@@ -777,8 +889,31 @@ def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits,
     assert (np.median(sheet.pixels()) < 60) == dark
     if (width, height) == (1280, 800):
         assert sheet.js("return document.documentElement.scrollHeight") <= 820
+    label, edges = sheet.rectangle("#frames b"), sheet.rectangle("#sheet")
+    assert label[0] >= edges[0] and label[1] >= edges[1]
     if width == 1920:
         assert sheet.js("return parseFloat(getComputedStyle(answer).fontSize)") > 130
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (320, 568), (844, 390)])
+def test_in_a_small_window_choosing_a_digit_scrolls_to_the_network_which_nothing_covers(
+    sheet, server, digits, width, height
+):
+    sheet.open(server, width, height)
+    sheet.draw(digits[0][0], kind=None)
+    assert sheet.answer() == "7"
+    sheet.js("digits[0].button.click()")
+    wait_for_network(sheet, 7)
+    left, top, right, bottom = sheet.rectangle("#layers")
+    assert top < height / 2
+    assert right - left <= width
+    covered = "return layers.contains(document.elementFromPoint(...arguments[0]))"
+    assert all(sheet.js(covered, [width / 2, y]) for y in range(int(max(top, 0)) + 2, height, 20))
+    assert sheet.js("return document.documentElement.scrollWidth") <= width
+    sheet.js("document.querySelectorAll('[name=fc3]')[3].scrollIntoView()")
+    assert sheet.rectangle("#logits")[2] <= width
+    sheet.js("document.getElementById('close').click()")
+    assert sheet.js("return document.activeElement === digits[0].button")
 
 
 def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_and_no_buttons(sheet, server, digits):
@@ -790,6 +925,7 @@ def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_a
     printed = pypdfium2.PdfDocument(base64.b64decode(sheet.browser.execute_cdp_cmd("Page.printToPDF", {})["data"]))
     text = "".join(page.get_textpage().get_text_range() for page in printed)
     assert "How the network reads this 7" in text
+    assert "conv1" in printed[0].get_textpage().get_text_range()
     assert "Undo" not in text
     picture = np.asarray(printed[0].render(grayscale=True).to_numpy())
     assert np.median(picture) == 255
@@ -800,6 +936,23 @@ def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_a
     colours = "return [...document.querySelectorAll('.bars i')].map(bar => getComputedStyle(bar).backgroundColor)"
     assert sheet.js("return getComputedStyle(document.body).backgroundColor") not in sheet.js(colours)
     sheet.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_edges_can_be_seen_on_a_projector(sheet, server, dark):
+    sheet.open(server, dark=dark)
+    read = "return arguments[0].map(name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`))"
+    edge, *grounds = (_luminance(colour) for colour in sheet.js(read, ["edge", "paper", "ground"]))
+    assert all((max(edge, ground) + 0.05) / (min(edge, ground) + 0.05) >= 3 for ground in grounds)
+
+
+def _luminance(colour):
+    """The relative luminance of "#rgb" or "#rrggbb", by WCAG."""
+    r, g, b = (
+        value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
+        for value in np.array(ImageColor.getrgb(colour)) / 255
+    )
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
 @pytest.mark.parametrize("dark", [False, True])
