@@ -1,4 +1,4 @@
-"""Make draw.png anew: a number is drawn on the page in headless Chromium, and a digit's layers are opened.
+"""Make draw.png anew: a number is drawn on the page in headless Chromium, and the reading of one digit is opened.
 
 python docs/draw.py    needs chromium and chromedriver
 """
@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 DOCS = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 1580  # pixels
-CHOSEN = 1  # of the digits, the one whose layers are shown
+WIDTH, HEIGHT = 1280, 800  # pixels
+CHOSEN, MAP = 1, 3  # of the digits, the one that is opened; of conv2's maps, the one that is taken apart
 LEFT, TOP = 0.08, 0.3  # of the first digit, as shares of the sheet's width
 SIZE, STEP = 0.1, 0.185  # the same: a digit's width, and the way from one to the next
 # The page rounds corners between points: a smooth stroke needs few. x and y as shares of a digit's width.
@@ -64,6 +64,8 @@ def main():
         wait.until(lambda _: not browser.find_elements(By.CSS_SELECTOR, "main[aria-busy]"))
         browser.find_elements(By.CSS_SELECTOR, "#digits button")[CHOSEN].click()
         wait.until(lambda _: browser.find_element(By.ID, "layers").is_displayed())
+        browser.execute_script("document.querySelectorAll('[name=conv2]')[arguments[0]].click()", MAP)
+        wait.until(lambda _: browser.find_element(By.ID, "value").text.startswith("conv2"))
         browser.save_screenshot(DOCS / "draw.png")
     finally:
         browser.quit()
