@@ -112,7 +112,7 @@ def _gathered(strokes, belong):
     reach = NEAR * max(DOT, *(boxes[:, 3] - boxes[:, 1]), 0)
     near = (boxes[:, None, :2] - boxes[:, 2:] <= reach).all(2)  # saves time: most pairs are far apart
     pairs = [(i, j) for i, j in np.argwhere(near & near.T) if i < j and belong(strokes[i], strokes[j])]
-    graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T.astype(int)), (len(strokes),) * 2)
+    graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T.astype(np.int32)), (len(strokes),) * 2)
     count, numbers = connected_components(graph, directed=False)
     return [[strokes[i] for i in np.flatnonzero(numbers == number)] for number in range(count)]
 
