@@ -79,9 +79,7 @@ def answer_drawing(strokes, pen, model):
         if not 0 < pen < max(SHEET) or len(strokes) > MOST:
             raise ValueError
     except (TypeError, ValueError):
-        raise UserError(
-            f"A drawing is a list of up to {MOST} strokes, each a list of points [x, y]; a pen is a number"
-        ) from None
+        raise UserError(f"A drawing is up to {MOST} strokes, lists of points [x, y]; a pen is a number") from None
     groups = _gathered(strokes, lambda *pair: _touch(*pair) or _overlap(*pair))
     sizes = [max(_size(group)) for group in groups]
     groups = [group for group, size in zip(groups, sizes, strict=True) if size > max(DOT, DOT_SHARE * np.median(sizes))]

@@ -522,9 +522,10 @@ def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
     assert sheet.answer() == "27"
     wait_for_network(sheet, 7)
     assert sheet.js("return digits.indexOf(chosen)") == 1
-    sheet.all("#clear")[0].click()
+    sheet.js("document.querySelector('[name=conv1]').focus(); clear()")
     assert sheet.answer() == ""
     assert not sheet.all("#layers")[0].is_displayed()
+    assert sheet.js("return document.activeElement !== document.body")
 
 
 def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboard(sheet, digits):
