@@ -906,7 +906,7 @@ def test_in_a_small_window_choosing_a_digit_scrolls_to_the_network_which_nothing
     sheet.js("digits[0].button.click()")
     wait_for_network(sheet, 7)
     left, top, right, bottom = sheet.rectangle("#layers")
-    assert top < height / 2
+    assert abs(top) < height / 4
     assert right - left <= width
     covered = "return layers.contains(document.elementFromPoint(...arguments[0]))"
     assert all(sheet.js(covered, [width / 2, y]) for y in range(int(max(top, 0)) + 2, height, 20))
