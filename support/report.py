@@ -1,6 +1,5 @@
 """report.png of a run: accuracy and loss by epoch, the confusion matrix, the misread digits."""
 
-import csv
 import sys
 
 import numpy as np
@@ -23,25 +22,17 @@ def draw_report(folder, accuracies, best, images, labels, probabilities):
     axes = upper.subplot_mosaic([["accuracy", "confusion"], ["loss", "confusion"]])
     _draw_curve(axes["accuracy"], accuracies.keys(), accuracies.values(), "test accuracy, %")
     axes["accuracy"].set(title=f"Best: {accuracies[best]:.2f} % (epoch {best})", ylim=(None, 100))
-    if (log := folder / "training_log.csv").exists():  # a run from elsewhere may lack it
-        losses = _losses(log)
-        _draw_curve(axes["loss"], losses.keys(), losses.values(), "training loss")
+    log = folder / "training_log.csv"
+    try:
+        _, *rows = log.read_text(encoding="utf-8").splitlines()
+        losses = [float(row.split(",")[1]) for row in rows]
+        _draw_curve(axes["loss"], range(len(losses)), losses, "training loss")
+    except (OSError, ValueError, IndexError):
+        print(f"{shown(log)} is missing or damaged: report.png has no training loss", file=sys.stderr)
     _draw_confusion(axes["confusion"], labels, probabilities.argmax(1), best)
     _draw_misread(lower, images, labels, probabilities, best)
     with atomic_write(folder / "report.png") as file:
         figure.savefig(file)
-
-
-def _losses(log):
-    """The losses in a training_log.csv, a dict from epoch to loss. If it is damaged, {}, and a line says so."""
-    try:
-        with log.open(encoding="utf-8-sig", newline="") as file:
-            losses = {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, TypeError, KeyError, csv.Error):
-        losses = {}
-    if not losses:
-        print(f"{shown(log)} is damaged: report.png has no training loss", file=sys.stderr)
-    return losses
 
 
 def _draw_curve(axes, epochs, values, name):

@@ -26,6 +26,7 @@ def tested(monkeypatch, tmp_path, test_digits):
     folder.mkdir()
     save_parameters(myCNN(NARROW), folder / "epoch_00.npz")
     shutil.copy(TRAINED, folder / "epoch_01.npz")
+    (folder / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
     return folder
 
 
@@ -63,7 +64,7 @@ def test_a_damaged_epoch_is_named_and_the_others_are_tested(tested, capsys):
 def test_a_damaged_training_log_is_named_and_the_report_is_drawn_without_it(tested, capsys, content):
     (tested / "training_log.csv").write_text(content)
     assert test.main() == 0
-    assert capsys.readouterr().err.endswith("training_log.csv is damaged: report.png has no training loss\n")
+    assert capsys.readouterr().err.endswith("training_log.csv is missing or damaged: report.png has no training loss\n")
     assert (tested / "report.png").exists()
 
 
