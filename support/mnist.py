@@ -42,8 +42,5 @@ def unpack_mnist(folder):
 
 
 def _damaged(raw):
-    return [path for name, sha256 in SHA256.items() if _sha256(path := raw / name) != sha256]
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    paths = {raw / name: sha256 for name, sha256 in SHA256.items()}
+    return [p for p, sha256 in paths.items() if not p.is_file() or hashlib.sha256(p.read_bytes()).hexdigest() != sha256]
