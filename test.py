@@ -28,7 +28,7 @@ from Model import load_parameters
 from support.device import memory_format, trusted_device, tune_cpu
 from support.files import shown, write_csv
 from support.predicting import predict
-from support.runs import epoch_files, is_run, last_epoch, newest_run, saved_epochs
+from support.runs import epoch_files, is_run, last_epoch, newest_run
 from train import CHECKPOINTS_DIR, load_mnist
 
 
@@ -36,7 +36,7 @@ def test_run(folder):
     """Print the accuracy of a run's epochs; write accuracy.csv, report.png. Returns 1 if a file is damaged, else 0."""
     from support.report import draw_report  # here, because nothing else needs Matplotlib
 
-    epochs = saved_epochs(folder)
+    epochs = epoch_files(folder)
     print(f"predicting ... {shown(folder)}", flush=True)
     images, labels = load_mnist(train=False, device="cpu")
     accuracies, device = {}, None
@@ -74,9 +74,9 @@ def main(arguments=()):
         return read_images(images, None, None)  # which names each
     tune_cpu()
     run = runs[0] if runs else newest_run(CHECKPOINTS_DIR, SMALL if images or options.draw else CHECKPOINTS_DIR)
+    epoch, path = last_epoch(run)
     if not (images or options.draw):
         return test_run(run)
-    epoch, path = last_epoch(run)
     print(f"reading with epoch {epoch} of {shown(run)}", file=sys.stderr)
     if epoch < max(epoch_files(SMALL), default=0):
         print(f"it was trained for fewer epochs than {shown(SMALL)}, which may read better", file=sys.stderr)

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 import zipfile
 from contextlib import contextmanager
 
@@ -34,29 +33,20 @@ def _numbered(folder, name):
 
 def is_run(path):
     """Whether a path is a run's folder: by its name, or by an epoch in it."""
-    return path.is_dir() and bool(RUN.fullmatch(path.name) or any(path.glob("epoch_*")))
+    return path.is_dir() and bool(RUN.fullmatch(path.name) or epoch_files(path))
 
 
 def newest_run(checkpoints, otherwise):
-    """The newest run that has an epoch, or else `otherwise`. A line on standard error names a newer run without one."""
-    runs = all_runs(checkpoints)
-    newest = next((run for run in reversed(runs) if any(run.glob("epoch_*"))), otherwise)
-    if newest != otherwise and newest != runs[-1]:
-        print(f"{shown(runs[-1])} has no epoch yet: {shown(newest)} is used instead", file=sys.stderr)
-    return newest
-
-
-def saved_epochs(folder):
-    """A run's epoch_files. Raises UserError if there are none."""
-    epochs = epoch_files(folder)
-    if not epochs:
-        raise UserError(f"{shown(folder)} has no epoch yet: run python train.py, or name another run")
-    return epochs
+    """The newest run that has an epoch, or else `otherwise`."""
+    return next((run for run in reversed(all_runs(checkpoints)) if epoch_files(run)), otherwise)
 
 
 def last_epoch(folder):
     """A run's last epoch and its parameter file: (epoch, path). Raises UserError if there is none."""
-    return list(saved_epochs(folder).items())[-1]
+    epochs = epoch_files(folder)
+    if not epochs:
+        raise UserError(f"{shown(folder)} has no epoch yet: run python train.py, or name another run")
+    return list(epochs.items())[-1]
 
 
 @contextmanager
@@ -69,9 +59,9 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     """
     device = next(model.parameters()).device
     precision = str(precision).removeprefix("torch.")
-    settings = json.dumps({"hyperparameters": hyperparameters, "device": device.type, "precision": precision}, indent=2)
+    settings = json.dumps(hyperparameters | {"device": device.type, "precision": precision}, indent=2)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished_run(checkpoints, _flat(settings))
+    unfinished = _unfinished_run(checkpoints, json.loads(settings))
     folder, lock = unfinished or _new_run(checkpoints)
     run = Run(folder, hyperparameters["EPOCHS"], {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     with lock:
@@ -148,39 +138,30 @@ class Run:
 
 def _unfinished_run(checkpoints, settings):
     """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
-    complete = False  # whether a complete run has been named: one is enough
+    ended = False  # whether a run that ended with these settings has been named: one is enough
     for folder in reversed(all_runs(checkpoints)):
         its = _settings_of(folder)
-        epochs, total = len(list(folder.glob("epoch_*"))), its.get("EPOCHS", "?")
+        epochs, total = len(epoch_files(folder)), its.get("EPOCHS", "?")
         why = _differences(its, settings) if its else "its settings.json can't be read"
         if (folder / STATE).exists():
             if not why and (lock := _locked(folder)):
                 return folder, lock
             why = why or "another program is training it"
-        elif not epochs or _differences(its | {"EPOCHS": settings["EPOCHS"]}, settings):
-            continue
-        elif epochs != total:
-            why = f"its {STATE} is missing"
-        elif complete:
+        elif ended or not epochs or _differences(its | {"EPOCHS": settings["EPOCHS"]}, settings):
             continue
         else:
-            complete, why = True, f"it is complete, and its learning-rate schedule was for {total} epochs"
+            whole = f"it is complete, and its learning-rate schedule was for {total} epochs"
+            ended, why = True, whole if epochs == total else f"its {STATE} is missing"
         print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
     return None
 
 
 def _settings_of(folder):
-    """A run's settings, as from _flat; {} if its settings.json can't be read or is of another shape."""
+    """The dict in a run's settings.json; {} if it can't be read or is of another shape."""
     try:
-        return _flat((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError):
+        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-
-
-def _flat(settings):
-    """The hyperparameters, device and precision in the text of a settings.json, as one dict."""
-    settings = json.loads(settings)
-    return settings["hyperparameters"] | {"device": settings["device"], "precision": settings["precision"]}
 
 
 def _differences(then, now):
@@ -195,7 +176,7 @@ def _new_run(checkpoints):
     while True:
         folder = checkpoints / f"run-{number:03d}"
         folder.mkdir(exist_ok=True)
-        if not any(folder.glob("epoch_*")) and (lock := _locked(folder)):
+        if not epoch_files(folder) and (lock := _locked(folder)):
             (folder / STATE).unlink(missing_ok=True)
             return folder, lock
         number += 1

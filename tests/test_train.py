@@ -62,7 +62,7 @@ def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training
     train.main()
     folder = train.CHECKPOINTS_DIR / "run-001"
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["hyperparameters"] == {name: getattr(train, name) for name in HYPERPARAMETERS}
+    assert all(settings[name] == getattr(train, name) for name in HYPERPARAMETERS)
     epochs, losses, _ = np.loadtxt(folder / "training_log.csv", delimiter=",", skiprows=1, unpack=True)
     assert list(epochs) == list(epoch_files(folder)) == [0, 1, 2, 3, 4]
     assert losses[4] < 0.9 * losses[0]
