@@ -99,17 +99,6 @@ def test_ctrl_c_works_while_a_decoder_is_running(tmp_path, monkeypatch):
     assert not decoded
 
 
-def test_every_digit_has_a_frame_that_is_visible_on_dark_photos(photos):
-    Image.new("L", (140, 140)).save(photos / "0.png")
-    assert read_images([photos / "0.png"], None, photos) == 0
-    picture = np.asarray(Image.open(photos / "own_digits.png"))
-    for colour in (results.SURE_COLOUR, results.UNSURE_COLOUR):
-        rows, columns = np.nonzero((picture == colour).all(2))
-        assert np.ptp(rows) > 50
-        around = [(picture[rows + step, columns + step] == 255).all(1) for step in (-1, 1)]
-        assert np.logical_or(*around).mean() > 0.5
-
-
 def test_the_readmes_python_runs_as_it_stands(photos, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -1,18 +1,14 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import NARROW, TRAINED
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 import test
 from handwriting import SMALL
 from handwriting.results import read_images
 from Model import load_parameters, myCNN, save_parameters
-from support import report
 from support.errors import UserError
 
 
@@ -66,22 +62,6 @@ def test_a_damaged_training_log_is_named_and_the_report_is_drawn_without_it(test
     assert test.main() == 0
     assert capsys.readouterr().err.endswith("training_log.csv is missing or damaged: report.png has no training loss\n")
     assert (tested / "report.png").exists()
-
-
-def test_report_png_shows_the_accuracies_the_losses_and_the_surest_mistakes(tmp_path, monkeypatch, test_digits):
-    (tmp_path / "training_log.csv").write_text("epoch,loss,seconds\n0,0.5,1.0\n1,0.25,1.0\n")
-    figures = []
-    monkeypatch.setattr(report.Figure, "savefig", lambda figure, file: figures.append(figure))
-    images, labels = test_digits[0][:, 0].numpy(), test_digits[1].numpy()
-    probabilities = np.random.default_rng(0).dirichlet(np.ones(10), len(labels))
-    report.draw_report(tmp_path, {0: 98.0, 1: 99.0}, 1, images, labels, probabilities)
-    curves = [list(line.get_ydata()) for line in figures[0].findobj(Line2D)]
-    assert [98.0, 99.0] in curves and [0.5, 0.25] in curves
-    titles = [text.get_text().split() for text in figures[0].findobj(Text) if text.get_text()[1:4] == " → "]
-    assert len(titles) == 40
-    assert all(label != read for label, _, read, _, _ in titles)
-    sure = [int(percent) for *_, percent, _ in titles]
-    assert sure == sorted(sure, reverse=True)
 
 
 @pytest.fixture

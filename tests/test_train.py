@@ -1,4 +1,3 @@
-import io
 import json
 import math
 
@@ -6,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import NARROW
-from tqdm import tqdm
 
 import train
 from Model import myCNN
@@ -69,20 +67,6 @@ def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith(f"starting {folder.as_posix()}: epochs 0 to 4 on ")
     assert [line.split(":")[0] for line in lines] == [f"epoch  {epoch}" for epoch in range(5)]
-
-
-def test_the_bar_shows_the_epoch_and_when_the_whole_run_will_end(small_training, monkeypatch):
-    class Bar(tqdm):
-        def __init__(self, **options):
-            super().__init__(**options | {"disable": False, "file": drawn, "mininterval": 0, "ncols": 120})
-
-    drawn = io.StringIO()
-    monkeypatch.setattr(train, "tqdm", Bar)
-    train.main()
-    last_of_first_epoch = [bar for bar in drawn.getvalue().split("\r") if bar.startswith("epoch 0: ")][-1]
-    assert " 512/1024 [" in last_of_first_epoch
-    assert "loss=" in last_of_first_epoch
-    assert "epoch 1: 100%" in drawn.getvalue()
 
 
 @pytest.mark.parametrize(
