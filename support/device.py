@@ -61,7 +61,7 @@ def trusted_device(model, images, labels, precision):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
     The device's gradient for a batch, wrong if any logit is, is compared with the CPU's. If it differs, or the device
-    fails, a line on standard error says so. Too little memory is an error of its own: the CPU would take hours.
+    fails, a line on standard error says so. If it has too little memory, that is raised: the CPU would take hours.
     model: a myCNN on the CPU, which is not changed. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
     precision: a value of train.py's PRECISION: "auto" (the device's best one), "float32" or "bfloat16".
     """

@@ -1,8 +1,9 @@
-"""Writes files atomically: a file is complete, or it is not there. Also small helpers for paths and CSV."""
+"""Files are whole: written completely or not at all, and read only if their checksums hold."""
 
 import csv
 import io
 import os
+import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from support.errors import UserError
 def atomic_write(path):
     """Yield a binary file to write to, which gets the name `path` only when it is complete and on the disk.
 
-    Until then it is called `.{name}.tmp`, in the same folder. Raises UserError if it can't be written (a full disk, no
-    permission); an earlier file at `path` is then unchanged.
+    Raises UserError if it can't be written (a full disk, no permission); an earlier file at `path` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left there is overwritten
@@ -30,6 +30,24 @@ def atomic_write(path):
     finally:
         with suppress(OSError):  # the error above says more
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def checked_zip(path, advice):
+    """A context in which the zip file `path` is read, whose checksums are tested before: its readers don't.
+
+    Raises a UserError with the advice for any error in it, since a damaged file makes libraries raise nearly anything,
+    and if its members are compressed, or claim to be larger than the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > Path(path).stat().st_size:
+                raise ValueError("its members are compressed, or claim to be larger than the file")
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        yield
+    except Exception as error:
+        raise UserError(f"{shown(path)} is missing or damaged ({error}): {advice}") from error
 
 
 def shown(path):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import zipfile
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from support.device import device_name
 from support.errors import UserError
-from support.files import atomic_write, shown, write_csv
+from support.files import atomic_write, checked_zip, shown, write_csv
 
 RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]+)\.npz")
 STATE, LOG = "training_state.pt", "training_log.csv"
@@ -123,17 +122,11 @@ class Run:
     def load_state(self):
         """Load what save_state saved. Raises UserError if it is damaged."""
         path = self.folder / STATE
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():  # PyTorch saves checksums, but doesn't check them
-                    raise ValueError(f"the checksum of {damaged} is wrong")
+        with checked_zip(path, "delete it, and python train.py starts a new run"):
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.training.items():
                 part.load_state_dict(state[name])
             self.log = state["log"]
-        except Exception as error:  # whatever a damaged file makes the libraries raise
-            problem = f"{shown(path)} is damaged ({error})"
-            raise UserError(f"{problem}: delete it, and python train.py starts a new run") from error
 
 
 def _unfinished_run(checkpoints, settings):

@@ -107,7 +107,7 @@ def test_a_damaged_training_state_is_refused_and_pickled_code_is_not_run(stopped
     for write in (path.touch, lambda: path.write_bytes(flipped), lambda: torch.save(Mark(tmp_path / "mark"), path)):
         path.unlink()
         write()
-        with pytest.raises(UserError, match=r"training_state.pt is damaged \(.*delete it, and python train"):
+        with pytest.raises(UserError, match=r"training_state.pt is missing or damaged \(.*delete it, and python train"):
             train.main()
     assert not (tmp_path / "mark").exists()
 
