@@ -17,10 +17,10 @@ from support.errors import OUT_OF_MEMORY, UserError
 CPU = torch.device("cpu")
 MEMINFO = Path("/proc/meminfo")
 CHECKED = 64  # how many digits a device is checked with
-# The error allowed in a device's gradient: the norm of its difference from the CPU's in float32, divided by the norm
-# of the CPU's. Networks of three sizes, new and trained, were off by at most 0.08 in TF32, which an accelerator may use
-# for float32, and by 0.12 in bfloat16. A gradient of zeros is off by 1.
-TOLERANCES = {torch.float32: 0.3, torch.bfloat16: 0.5}
+# The error allowed in a device's logits and gradient: the norm of their difference from the CPU's in float32, divided
+# by the norm of the CPU's. Networks of three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which
+# an accelerator may use for float32, and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
+TOLERANCES = {torch.float32: (0.01, 0.3), torch.bfloat16: (0.05, 0.5)}
 
 
 def best_device():
@@ -60,8 +60,8 @@ def device_name(device):
 def trusted_device(model, images, labels, precision):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
-    The device's gradient for a batch, wrong if any logit is, is compared with the CPU's. If it differs, or the device
-    fails, a line on standard error says so. If it has too little memory, that is raised: the CPU would take hours.
+    The device's logits and gradient for a batch are compared with the CPU's. If they differ, or the device fails, a
+    line on standard error says so. If it has too little memory, that error is raised: the CPU would take hours.
     model: a myCNN on the CPU, which is not changed. images: uint8 [N, 1, 28, 28], labels: int64 [N], both on the CPU.
     precision: a value of train.py's PRECISION: "auto" (the device's best one), "float32" or "bfloat16".
     """
@@ -73,9 +73,11 @@ def trusted_device(model, images, labels, precision):
     if device == CPU:
         return device, dtype
     batch = images[:CHECKED], labels[:CHECKED]
-    expected = _gradient(model, *batch, CPU, torch.float32)
+    expected = _logits_and_gradient(model, *batch, CPU, torch.float32)
     try:
-        if (_gradient(model, *batch, device, dtype) - expected).norm() <= TOLERANCES[dtype] * expected.norm():
+        found = _logits_and_gradient(model, *batch, device, dtype)
+        differences = [(f - e).norm() / e.norm() for f, e in zip(found, expected, strict=True)]
+        if all(difference <= most for difference, most in zip(differences, TOLERANCES[dtype], strict=True)):
             return device, dtype
         trouble = "gives wrong results for this network"
     except Exception as error:  # noqa: BLE001 (whatever a device and its driver raise)
@@ -87,13 +89,15 @@ def trusted_device(model, images, labels, precision):
     return with_precision(CPU)
 
 
-def _gradient(model, images, labels, device, precision):
-    """The gradient of all parameters that a device computes for a batch: one vector, on the CPU."""
+def _logits_and_gradient(model, images, labels, device, precision):
+    """A device's results for a batch: the logits, and the gradient of all parameters as one vector, on the CPU."""
     model = copy.deepcopy(model).to(device, memory_format=memory_format(device))
     with autocast(device, precision):
-        loss = F.cross_entropy(model(images.to(device).float() / 255), labels.to(device))
+        logits = model(images.to(device).float() / 255)
+        loss = F.cross_entropy(logits, labels.to(device))
     loss.backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).cpu()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    return logits.detach().float().cpu(), gradient.cpu()
 
 
 def check_memory(model, batch_size):
