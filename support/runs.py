@@ -52,9 +52,8 @@ def last_epoch(folder):
 def open_run(checkpoints, hyperparameters, precision, model, optimizer, scheduler):
     """Yield the Run to train in: the newest unfinished one with the same settings, or else a new one.
 
-    A resumed run's state is loaded into model, optimizer and scheduler. A line says why another unfinished run is not
-    resumed, or that a run with the same settings is complete. Only one program can have a run open. Raises UserError
-    if the state can't be loaded or the disk has too little space.
+    A resumed run's state is loaded into model, optimizer and scheduler. A line says why another run is not resumed.
+    Only one program can have a run open. Raises UserError if the state is damaged or the disk has too little space.
     """
     device = next(model.parameters()).device
     precision = str(precision).removeprefix("torch.")

@@ -7,10 +7,7 @@ from support.files import atomic_write, checked_zip
 
 
 def save_weights(path, tensors):
-    """Save a dict from names to tensors as the .npz file `path`, with np.savez: an array for each tensor, no pickle.
-
-    Atomic, as support.files.atomic_write is.
-    """
+    """Save a dict from names to tensors as an .npz file, atomically, with np.savez: an array for each, no pickle."""
     with atomic_write(path) as file:
         np.savez(file, **{name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()})
 
