@@ -564,7 +564,7 @@ def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, dig
         sheet.all("#file")[0].send_keys(str(Path(__file__).parent / "inputs" / "two.heic"))
     else:
         sheet.give(pictures[0][0], way)
-    assert sheet.answer() == ("2" if way == "choose" else "7")
+    WebDriverWait(sheet.browser, 20).until(lambda _: sheet.answer() == ("2" if way == "choose" else "7"))
     left, top, right, bottom = sheet.rectangle("#paper")
     edges = sheet.rectangle("#frames i")
     middle = ((left + right) / 2, (top + bottom) / 2)
