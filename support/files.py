@@ -41,7 +41,9 @@ def checked_zip(path, advice):
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > Path(path).stat().st_size:
+            members = archive.infolist()
+            is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            if is_compressed or sum(member.file_size for member in members) > Path(path).stat().st_size:
                 raise ValueError("its members are compressed, or claim to be larger than the file")
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} is wrong")

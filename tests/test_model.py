@@ -110,6 +110,16 @@ def test_a_file_whose_arrays_would_be_larger_than_it_is_refused(saved):
     refuse(path)
 
 
+def test_a_file_in_which_one_array_is_compressed_is_refused(saved):
+    _, path = saved
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if name == "conv1.weight.npy" else zipfile.ZIP_STORED)
+    refuse(path)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_the_parameters_of_a_training_that_diverged_are_refused(saved, number):
     model, path = saved
