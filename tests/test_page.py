@@ -518,11 +518,13 @@ def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
     sheet.draw(digits[0][0], 0.7, kind=None)
     assert sheet.answer() == "7"
     choose(sheet, sheet.all("#digits button")[0], 7)
+    sheet.js("document.querySelector('[name=conv1]').focus()")
     sheet.draw(digits[0][1], 0.25, kind=None)
     assert sheet.answer() == "27"
     wait_for_network(sheet, 7)
     assert sheet.js("return digits.indexOf(chosen)") == 1
-    sheet.js("document.querySelector('[name=conv1]').focus(); clear()")
+    assert sheet.js("return document.activeElement.name") == "conv1"
+    sheet.js("clear()")
     assert sheet.answer() == ""
     assert not sheet.all("#layers")[0].is_displayed()
     assert sheet.js("return document.activeElement !== document.body")
