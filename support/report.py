@@ -7,8 +7,6 @@ from matplotlib.figure import Figure  # without pyplot: quicker to import, and i
 
 from support.files import atomic_write, shown
 
-ROWS, COLUMNS = 4, 10  # of misread digits, at most
-
 
 def draw_report(folder, accuracies, best, images, labels, probabilities):
     """Draw report.png in a run's folder, with the losses of its training_log.csv.
@@ -29,8 +27,25 @@ def draw_report(folder, accuracies, best, images, labels, probabilities):
         _draw_curve(axes["loss"], range(len(losses)), losses, "training loss")
     except (OSError, ValueError, IndexError):
         print(f"{shown(log)} is missing or damaged: report.png has no training loss", file=sys.stderr)
-    _draw_confusion(axes["confusion"], labels, probabilities.argmax(1), best)
-    _draw_misread(lower, images, labels, probabilities, best)
+    answers, confidence = probabilities.argmax(1), probabilities.max(1)
+
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (labels, answers), 1)
+    errors = counts * (1 - np.eye(10, dtype=int))  # coloured by errors alone: the diagonal would outshine them
+    axes["confusion"].imshow(errors, cmap="Reds", vmax=max(errors.max(), 1) * 1.4)
+    for label, answer in np.argwhere(counts):
+        axes["confusion"].text(answer, label, counts[label, answer], ha="center", va="center")
+    axes["confusion"].set(xticks=range(10), yticks=range(10), xlabel="answer", ylabel="label")
+    axes["confusion"].set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread")
+
+    wrong = np.flatnonzero(answers != labels)
+    wrong = wrong[np.argsort(-confidence[wrong])]
+    lower.suptitle(f"Misread by epoch {best}, most confident first (label → answer, confidence)")
+    grid = lower.subplots(4, 10, subplot_kw={"xticks": [], "yticks": [], "frame_on": False})
+    for place, digit in zip(grid.flat, wrong, strict=False):  # as many as there is room for
+        place.imshow(images[digit], cmap="gray_r")
+        place.set_title(f"{labels[digit]} → {answers[digit]}   {100 * confidence[digit]:.0f} %", fontsize=10)
+
     with atomic_write(folder / "report.png") as file:
         figure.savefig(file)
 
@@ -40,25 +55,3 @@ def _draw_curve(axes, epochs, values, name):
     axes.set(xlabel="epoch", ylabel=name)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # a single epoch gets a single tick
     axes.grid(alpha=0.3)
-
-
-def _draw_confusion(axes, labels, predictions, best):
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, predictions), 1)
-    errors = counts * (1 - np.eye(10, dtype=int))  # coloured by errors alone: the diagonal would outshine them
-    axes.imshow(errors, cmap="Reds", vmax=max(errors.max(), 1) * 1.4)
-    for label, read in np.argwhere(counts):
-        axes.text(read, label, counts[label, read], ha="center", va="center")
-    axes.set(xticks=range(10), yticks=range(10), xlabel="answer", ylabel="label")
-    axes.set_title(f"Epoch {best}: {errors.sum()} of {len(labels):,} misread")
-
-
-def _draw_misread(figure, images, labels, probabilities, best):
-    answers, confidence = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(answers != labels)
-    wrong = wrong[np.argsort(-confidence[wrong])][: ROWS * COLUMNS]
-    figure.suptitle(f"Misread by epoch {best}, most confident first (label → answer, confidence)")
-    grid = figure.subplots(ROWS, COLUMNS, subplot_kw={"xticks": [], "yticks": [], "frame_on": False})
-    for axes, digit in zip(grid.flat, wrong, strict=False):
-        axes.imshow(images[digit], cmap="gray_r")
-        axes.set_title(f"{labels[digit]} → {answers[digit]}   {100 * confidence[digit]:.0f} %", fontsize=10)
