@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from support.errors import UserError
-from support.files import shown
-from support.weights import load_weights, save_weights
+from support.files import load_weights, save_weights, shown
 
 
 class myCNN(nn.Module):  # noqa: N801 (the lab report's name)

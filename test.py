@@ -25,9 +25,8 @@ from handwriting import SMALL
 from handwriting.page import serve
 from handwriting.results import find_files, read_images
 from Model import load_parameters
-from support.device import memory_format, trusted_device, tune_cpu
+from support.device import memory_format, predict, trusted_device, tune_cpu
 from support.files import shown, write_csv
-from support.predicting import predict
 from support.runs import epoch_files, is_run, last_epoch, newest_run
 from train import CHECKPOINTS_DIR, load_mnist
 

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from Model import myCNN, save_parameters
 from support.device import autocast, check_memory, memory_format, trusted_device, tune_cpu
+from support.files import DATA_DIR, unpack_mnist
 from support.hyperparameters import checked_hyperparameters
-from support.mnist import DATA_DIR, unpack_mnist
 from support.runs import open_run
 
 # Hyperparameters. The values are the lab report's, except where the comment gives the lab report's own.

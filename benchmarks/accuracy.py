@@ -23,8 +23,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from Model import load_parameters
-from support.device import best_device, device_name, memory_format
-from support.predicting import predict
+from support.device import best_device, device_name, memory_format, predict
 from support.runs import all_runs, epoch_files
 from train import load_mnist
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import train
 from Model import myCNN
 from support.device import best_device, best_precision, device_name, memory_format, tune_cpu
-from support.mnist import unpack_mnist
+from support.files import unpack_mnist
 
 TRAINED = 1000  # steps: by then most of Adam's moments of dead units are denormal, if these are not flushed
 WARM_UP = 15  # steps of each way, which are not timed

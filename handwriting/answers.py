@@ -13,8 +13,8 @@ from handwriting.layers import address_of
 from handwriting.lines import Found, in_lines
 from handwriting.photo import pages
 from handwriting.reader import TEMPERATURE, Digit, Line, Reading, read, read_drawing
+from support.device import predict
 from support.errors import UserError
-from support.predicting import predict
 
 SHEET, PEN = (800, 600), 28  # the size of the page's sheet and the width of its pen, in units of the sheet (page.html)
 MOST = 1000  # strokes

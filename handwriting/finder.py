@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from support import weights
 from support.device import CPU, autocast, best_precision
 from support.errors import UserError
-from support.files import shown
+from support.files import load_weights, save_weights, shown
 
 WEIGHTS = Path(__file__).parent / "finder.npz"
 WIDTHS = (24, 48, 80, 128)  # at strides 2, 4, 8, 16
@@ -89,7 +88,7 @@ def layer(inputs, outputs, kernel=3, stride=1, dilation=1):
 def save_network(network, path):
     """Write an .npz file, in half precision and without BatchNorm's counters, which only training needs."""
     state = {name: t.half() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    weights.save_weights(path, state)
+    save_weights(path, state)
 
 
 def load_network(network, path):
@@ -98,7 +97,7 @@ def load_network(network, path):
     Returns the network. Raises UserError if the file is missing or damaged, or holds another network's weights.
     """
     try:
-        network.load_state_dict(weights.load_weights(path))
+        network.load_state_dict(load_weights(path))
     except RuntimeError as error:  # names or shapes differ
         raise UserError(f"{shown(path)} holds other weights than expected: replace it with a good copy") from error
     network.eval()

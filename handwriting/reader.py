@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from handwriting import lines
 from handwriting.finder import load_finder, look
 from handwriting.judge import SIZES, judged, load_judge
-from support.predicting import predict
+from support.device import predict
 
 UNSURE = 0.5  # answers with a lower confidence are marked as unsure
 NUMBER_GAP = 0.75  # of a line's median digit height: the minimum gap between numbers, where all digits are narrow

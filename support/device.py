@@ -1,4 +1,4 @@
-"""Which device and precision to compute with, one check of them, and the CPU's memory and speed."""
+"""Computing on a device: which one, in which precision, one check of it, and the CPU's memory and speed."""
 
 import contextlib
 import copy
@@ -16,10 +16,9 @@ from support.errors import OUT_OF_MEMORY, UserError
 
 CPU = torch.device("cpu")
 MEMINFO = Path("/proc/meminfo")
-CHECKED = 64  # how many digits a device is checked with
-# The error allowed in a device's logits and gradient: the norm of their difference from the CPU's in float32, divided
-# by the norm of the CPU's. Networks of three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which
-# an accelerator may use for float32, and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
+# The largest errors of a device's logits and gradient, as norms relative to the CPU's results in float32. Networks of
+# three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which an accelerator may use for float32,
+# and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
 TOLERANCES = {torch.float32: (0.01, 0.3), torch.bfloat16: (0.05, 0.5)}
 
 
@@ -57,6 +56,14 @@ def device_name(device):
     return device.type.upper() + (f" ({module.get_device_name(device)})" if hasattr(module, "get_device_name") else "")
 
 
+@torch.inference_mode()
+def predict(model, images):
+    """Logits, float32 [N, 10], of images, uint8 [N, 1, 28, 28], computed on their device, in eval mode."""
+    model.eval()
+    # In float32 everywhere, so that the answers are the same on every machine; more than 500 at once need more memory.
+    return torch.cat([model(batch.float() / 255) for batch in images.split(500)])
+
+
 def trusted_device(model, images, labels, precision):
     """The device and the torch.dtype to compute with: the best device if it computes correctly, else the CPU.
 
@@ -72,7 +79,7 @@ def trusted_device(model, images, labels, precision):
     device, dtype = with_precision(best_device())
     if device == CPU:
         return device, dtype
-    batch = images[:CHECKED], labels[:CHECKED]
+    batch = images[:64], labels[:64]
     expected = _logits_and_gradient(model, *batch, CPU, torch.float32)
     try:
         found = _logits_and_gradient(model, *batch, device, dtype)
@@ -114,13 +121,9 @@ def check_memory(model, batch_size):
 
 
 def tune_cpu():
-    """Remove two costs of training on a CPU. Call it before the first computation, which starts PyTorch's threads.
-
-    Denormals: Adam's moments of a dead unit's weights decay to denormal floats, on which every operation is slow;
-    flushed to zero, they cost nothing. Page faults: glibc returns every large freed block of memory to the kernel, and
-    gets it again a step later, page by page; here it is told to keep them.
-    """
-    torch.set_flush_denormal(True)
+    """Remove two costs of training on a CPU. Call it before the first computation, which starts PyTorch's threads."""
+    torch.set_flush_denormal(True)  # Adam's moments of dead units decay to denormal floats, which are slow
+    # glibc gives each large freed block of memory back to the kernel, and gets it again a step later, page by page.
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # malloc.h's M_MMAP_MAX

@@ -8,9 +8,8 @@ from conftest import NARROW, TRAINED
 
 import train
 from Model import load_parameters, myCNN
-from support.device import CPU, best_device, trusted_device
+from support.device import CPU, best_device, predict, trusted_device
 from support.errors import UserError
-from support.predicting import predict
 
 META = torch.device("meta")  # shapes and dtypes, but no values
 OTHER = torch.device("cpu", 0)  # computes as the CPU does, but doesn't equal torch.device("cpu")

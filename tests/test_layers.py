@@ -11,8 +11,8 @@ from PIL import Image
 
 from handwriting.layers import DATA, address_of, computation, layers
 from Model import myCNN
+from support.device import predict
 from support.errors import UserError
-from support.predicting import predict
 
 
 @pytest.fixture(params=[(32, 128, 512, 1024, 256), (4, 20, 3, 500, 7)], ids=["full", "odd"])

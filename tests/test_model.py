@@ -9,9 +9,9 @@ import torch
 from conftest import NARROW, TRAINED, Mark
 
 from Model import load_parameters, myCNN, save_parameters
+from support.device import predict
 from support.errors import UserError
-from support.predicting import predict
-from support.weights import load_weights, save_weights
+from support.files import load_weights, save_weights
 
 
 @pytest.fixture

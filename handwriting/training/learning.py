@@ -15,7 +15,7 @@ from handwriting.finder import UNIT, WEIGHTS, Finder, save_network
 from handwriting.training.pages import CLEAN, KINDS, Page, make_page
 from handwriting.training.sources import training_source
 from support.device import autocast, best_device, best_precision, memory_format
-from support.weights import load_weights
+from support.files import load_weights
 
 READABLE = 9  # pixels: the longer side of digits that it learns to tell from each other
 SIZES = (12, 46)  # pixels: the longer side of digits that it learns to find; others are found at another scale

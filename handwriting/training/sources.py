@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from support.errors import UserError
-from support.mnist import DATA_DIR, unpack_mnist
+from support.files import DATA_DIR, unpack_mnist
 
 HERE = Path(__file__).parent
 FONTS, DRAWN = HERE / "node_modules" / "@fontsource", HERE / "omniglot"
