@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 
+IS_INTERACTIVE = hasattr(sys, "ps1") or "idlelib" in sys.modules  # in IPython, Jupyter and IDLE: the process is theirs
 OUT_OF_MEMORY = "MemoryError|allocate|out of memory|ALLOC_FAILED"  # in messages of Python, PyTorch, CUDA and cuBLAS
 
 
@@ -29,31 +30,23 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def one_line_errors():
-    """From here on, an error that the user can fix, Ctrl-C or SIGTERM ends the script in one line on standard error.
-
-    If IPython, Jupyter or IDLE runs the script, the process belongs to them, and nothing is changed.
-    """
-    if not _is_interactive():
-        sys.excepthook = _end
+    """From here on, an error that the user can fix, Ctrl-C or SIGTERM ends the script in one line on standard error."""
+    if not IS_INTERACTIVE:
+        sys.excepthook = _excepthook
         signal.signal(signal.SIGTERM, _terminate)
 
 
 def exit_with(code):
     """End the script with an exit code; IPython, Jupyter and IDLE, which would print it as an exception, need none."""
-    if not _is_interactive():
+    if not IS_INTERACTIVE:
         sys.exit(code)
-
-
-def _is_interactive():
-    return hasattr(sys, "ps1") or "idlelib" in sys.modules
 
 
 def _terminate(number, frame):
     raise KeyboardInterrupt(128 + number)  # SIGTERM ends a script as Ctrl-C does, but with this exit code
 
 
-def _end(kind, error, traceback):
-    """The sys.excepthook, which Python calls with an uncaught exception."""
+def _excepthook(kind, error, traceback):
     if isinstance(error, KeyboardInterrupt):
         line, code = "stopped", error.args[0] if error.args else 130
     elif isinstance(error, UserError):
