@@ -129,7 +129,7 @@ def main():
     step = partial(train_step, model, optimizer, scheduler, precision=precision)
 
     with open_run(CHECKPOINTS_DIR, hyperparameters, precision, model, optimizer, scheduler) as run:
-        for epoch in range(run.next_epoch, EPOCHS):
+        for epoch in range(len(run.log), EPOCHS):
             torch.manual_seed(seeds[epoch])
             start = time.perf_counter()
             loss = train_epoch(step, images, labels, epoch)

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from filelock import FileLock, Timeout
@@ -13,7 +13,7 @@ from support.errors import UserError
 from support.files import atomic_write, checked_zip, shown, write_csv
 
 RUN, EPOCH = re.compile(r"run-([0-9]+)"), re.compile(r"epoch_([0-9]+)\.npz")
-STATE, LOG = "training_state.pt", "training_log.csv"
+STATE = "training_state.pt"  # of an unfinished run; a run without one is complete
 
 
 def all_runs(checkpoints):
@@ -42,8 +42,7 @@ def newest_run(checkpoints, otherwise):
 
 def last_epoch(folder):
     """A run's last epoch and its parameter file: (epoch, path). Raises UserError if there is none."""
-    epochs = epoch_files(folder)
-    if not epochs:
+    if not (epochs := epoch_files(folder)):
         raise UserError(f"{shown(folder)} has no epoch yet: run python train.py, or name another run")
     return list(epochs.items())[-1]
 
@@ -59,43 +58,38 @@ def open_run(checkpoints, hyperparameters, precision, model, optimizer, schedule
     precision = str(precision).removeprefix("torch.")
     settings = json.dumps(hyperparameters | {"device": device.type, "precision": precision}, indent=2)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished_run(checkpoints, json.loads(settings))
-    folder, lock = unfinished or _new_run(checkpoints)
+    folder, lock, is_new = _claimed_run(checkpoints, json.loads(settings))
     run = Run(folder, hyperparameters["EPOCHS"], {"model": model, "optimizer": optimizer, "scheduler": scheduler})
     with lock:
-        if unfinished:
-            run.load_state()
-        else:
+        if is_new:
             with atomic_write(folder / "settings.json") as file:
                 file.write(settings.encode())
             run.save_state()
+        else:
+            with checked_zip(folder / STATE, "delete it, and python train.py starts a new run"):
+                state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+                for name, part in run.training.items():
+                    part.load_state_dict(state[name])
+                run.log = state["log"]
         run.check_room()
-        begins, where = "resuming" if run.next_epoch else "starting", f"{device_name(device)} in {precision}"
-        print(f"{begins} {shown(folder)}: epochs {run.next_epoch} to {run.epochs - 1} on {where}", flush=True)
+        begins, where = "resuming" if run.log else "starting", f"{device_name(device)} in {precision}"
+        print(f"{begins} {shown(folder)}: epochs {len(run.log)} to {run.epochs - 1} on {where}", flush=True)
         yield run
 
 
 class Run:
-    """The run to train in: its folder, and what is saved there besides the parameters.
-
-    The training state is deleted at the end of the last epoch: a run without one is complete.
-    """
+    """The run to train in: its folder, its log, and what is saved there besides the parameters."""
 
     def __init__(self, folder, epochs, training):
         self.folder, self.epochs, self.training = folder, epochs, training
-        self.log = []  # of each epoch: mean loss, seconds
-
-    @property
-    def next_epoch(self):
-        """The epoch, counted from 0, to train next; all before it are saved."""
-        return len(self.log)
+        self.log = []  # of each finished epoch: mean loss, seconds
 
     def finish_epoch(self, loss, seconds):
         """Record the epoch whose parameters have just been saved: its mean loss and how many seconds it took."""
         self.log.append((loss, seconds))
         rows = [(epoch, f"{loss:.6f}", f"{seconds:.2f}") for epoch, (loss, seconds) in enumerate(self.log)]
-        write_csv(self.folder / LOG, ("epoch", "loss", "seconds"), rows)
-        if self.next_epoch < self.epochs:
+        write_csv(self.folder / "training_log.csv", ("epoch", "loss", "seconds"), rows)
+        if len(self.log) < self.epochs:
             self.save_state()
         else:
             (self.folder / STATE).unlink()
@@ -104,7 +98,7 @@ class Run:
         """Raise UserError if the disk has too little space for the remaining epochs."""
         size = 4 * sum(p.numel() for p in self.training["model"].parameters())  # bytes: of an epoch
         states = 2 * 3 * size - (self.folder / STATE).stat().st_size  # with Adam's moments; a new one beside the last
-        need, free = (self.epochs - self.next_epoch - 1) * size + states, shutil.disk_usage(self.folder).free
+        need, free = (self.epochs - len(self.log) - 1) * size + states, shutil.disk_usage(self.folder).free
         if need > free:
             room = f"the run needs {need / 1e6:,.0f} MB in {shown(self.folder)}, but only {free / 1e6:,.0f} MB are free"
             raise UserError(f"{room}: free some disk space, or lower EPOCHS or DIM_HIDDEN")
@@ -118,65 +112,40 @@ class Run:
             except RuntimeError as error:  # hides the OSError of a full disk
                 raise error.__context__ or error from None
 
-    def load_state(self):
-        """Load what save_state saved. Raises UserError if it is damaged."""
-        path = self.folder / STATE
-        with checked_zip(path, "delete it, and python train.py starts a new run"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            for name, part in self.training.items():
-                part.load_state_dict(state[name])
-            self.log = state["log"]
 
-
-def _unfinished_run(checkpoints, settings):
-    """The newest unfinished run with these settings, as (folder, lock), or None; says why others are not resumed."""
+def _claimed_run(checkpoints, settings):
+    """The run to train in, locked: (folder, lock, whether it is new). Says why other runs are not resumed."""
     ended = False  # whether a run that ended with these settings has been named: one is enough
     for folder in reversed(all_runs(checkpoints)):
-        its = _settings_of(folder)
+        try:
+            its = dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+            both = ((name, its.get(name, "not set"), settings.get(name, "not set")) for name in its | settings)
+            changes = {name: f"{name} was {old}, now {new}" for name, old, new in both if old != new}
+        except (OSError, ValueError, TypeError):
+            its, changes = {}, {"settings.json": "its settings.json can't be read"}
         epochs, total = len(epoch_files(folder)), its.get("EPOCHS", "?")
-        why = _differences(its, settings) if its else "its settings.json can't be read"
         if (folder / STATE).exists():
-            if not why and (lock := _locked(folder)):
-                return folder, lock
-            why = why or "another program is training it"
-        elif ended or not epochs or _differences(its | {"EPOCHS": settings["EPOCHS"]}, settings):
+            if not changes and (lock := _locked(folder)):
+                return folder, lock, False
+            why = ", ".join(changes.values()) or "another program is training it"
+        elif ended or not epochs or changes.keys() - {"EPOCHS"}:
             continue
         else:
             whole = f"it is complete, and its learning-rate schedule was for {total} epochs"
             ended, why = True, whole if epochs == total else f"its {STATE} is missing"
         print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
-    return None
 
-
-def _settings_of(folder):
-    """The dict in a run's settings.json; {} if it can't be read or is of another shape."""
-    try:
-        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _differences(then, now):
-    """How a run's settings differ from the current ones, in words; "" if they are the same."""
-    both = ((name, then.get(name, "not set"), now.get(name, "not set")) for name in then | now)
-    return ", ".join(f"{name} was {old}, now {new}" for name, old, new in both if old != new)
-
-
-def _new_run(checkpoints):
-    """Make the next run, as (folder, lock). If the newest has no saved epoch, its folder is reused."""
     number = max(_numbered(checkpoints, RUN), default=1)
     while True:
         folder = checkpoints / f"run-{number:03d}"
         folder.mkdir(exist_ok=True)
-        if not epoch_files(folder) and (lock := _locked(folder)):
+        if not epoch_files(folder) and (lock := _locked(folder)):  # the newest run is reused if it has no epoch
             (folder / STATE).unlink(missing_ok=True)
-            return folder, lock
+            return folder, lock, True
         number += 1
 
 
 def _locked(folder):
     """The lock of a run's folder, held until its context ends, or None if another program holds it."""
-    try:
+    with suppress(Timeout):
         return FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        return None
