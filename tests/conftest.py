@@ -100,12 +100,5 @@ def renderers_end(project):
 
 def start(folder, *command, **environment):
     """Start Python with a command in a folder and return its process, whose output is piped."""
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env=os.environ | environment,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *command], cwd=folder, env=os.environ | environment, text=True, **pipes)

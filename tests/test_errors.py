@@ -39,25 +39,23 @@ def test_a_users_mistake_or_a_signal_ends_a_script_with_one_line_and_an_exit_cod
 
 
 def ipython(folder, *lines):
-    """Run lines in IPython; returns the process and all that it printed."""
+    """All that IPython prints when it runs lines."""
     command = "-m", "IPython", "--colors=NoColor", "-c", "\n".join(lines)
     process = start(folder, *command, PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / "ipython"))
-    return process, "".join(process.communicate(timeout=60))
+    return "".join(process.communicate(timeout=60))
 
 
 def test_in_ipython_an_error_is_one_line_and_an_exit_code_is_not_mentioned(tmp_path):
     (tmp_path / "mistake.py").write_text(SCRIPT + "raise UserError('no data')")
     (tmp_path / "failure.py").write_text(SCRIPT + "from support.errors import exit_with; exit_with(1)")
-    process, text = ipython(tmp_path, "%run mistake.py", "%run failure.py")
-    assert text.splitlines() == ["error: no data"]
+    assert ipython(tmp_path, "%run mistake.py", "%run failure.py").splitlines() == ["error: no data"]
 
 
 @has_signals
 def test_in_ipython_ctrl_c_raises_keyboardinterrupt_and_the_scripts_leave_its_hooks_as_they_are(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT + INTERRUPT)
-    state = "before, now = now, (sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
-    process, text = ipython(
-        tmp_path, "import signal, sys", "now = 0", state, "%run script.py", state, "print('same', before == now)"
-    )
+    hooks = "(sys.stdout, sys.stderr, sys.excepthook, *map(signal.getsignal, [2, 15]))"
+    before, after = f"import signal, sys; before = {hooks}", f"print('same', before == {hooks})"
+    text = ipython(tmp_path, before, "%run script.py", after)
     assert "\nKeyboardInterrupt" in text
     assert "same True\n" in text

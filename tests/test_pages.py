@@ -11,9 +11,8 @@ from handwriting.training.texts import handwritten, typeset
 
 def page_of(source, kinds, seed=0, **options):
     """A page of digits 30 pixels high."""
-    return make_page(
-        np.random.default_rng(seed), source, kinds=kinds, **({"shape": (200, 300), "height": 30} | options)
-    )
+    options = {"shape": (200, 300), "height": 30} | options
+    return make_page(np.random.default_rng(seed), source, kinds=kinds, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)

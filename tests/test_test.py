@@ -3,13 +3,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NARROW, TRAINED
+from conftest import NARROW, TRAINED, copy_project, start
 
 import test
 from handwriting import SMALL
 from handwriting.results import read_images
 from Model import load_parameters, myCNN, save_parameters
 from support.errors import UserError
+
+
+def test_train_py_trains_and_test_py_then_prints_its_accuracy(tmp_path):
+    copy_project(tmp_path)
+    path = tmp_path / "train.py"
+    constants = f"DIM_HIDDEN, EPOCHS, BATCH_SIZE, LEARNING_RATE = {NARROW}, 1, 1000, 0.01\n"
+    path.write_text(path.read_text(encoding="utf-8").replace("ROOT =", f"{constants}ROOT =", 1), encoding="utf-8")
+    lines = []
+    for script in ("train.py", "test.py"):
+        process = start(tmp_path, script)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        lines += out.splitlines()
+    starts = ["starting checkpoints/run-001: epochs 0 to 0 on ", "epoch  0: loss "]
+    starts += ["predicting ... checkpoints/run-001", "epoch  0: ", "best accuracy: ", "pictures in "]
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+    assert float(lines[4].split()[2]) > 50
 
 
 @pytest.fixture
@@ -29,7 +46,6 @@ def tested(monkeypatch, tmp_path, test_digits):
 def test_the_accuracy_is_correct_over_total_as_computed_digit_by_digit(tested, capsys, test_digits):
     assert test.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("predicting ...")
     accuracies = []
     for epoch in (0, 1):
         model = load_parameters(tested / f"epoch_{epoch:02d}.npz")
@@ -66,8 +82,9 @@ def test_a_damaged_training_log_is_named_and_the_report_is_drawn_without_it(test
 
 @pytest.fixture
 def clone(monkeypatch, tmp_path):
-    """A fresh clone, where test.py does not read images, but returns the folder in which it would save the results."""
+    """A clone whose run has no epoch; test.py doesn't read images, but returns where it would save the results."""
     shutil.copytree(SMALL, tmp_path / "checkpoints" / "small")
+    (tmp_path / "checkpoints" / "run-001").mkdir()
     monkeypatch.setattr(test, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(test, "SMALL", tmp_path / "checkpoints" / "small")
     monkeypatch.setattr(test, "read_images", lambda paths, model, folder: folder)
@@ -85,14 +102,13 @@ def test_without_a_run_the_small_network_reads_and_is_recognised_by_its_path_not
 
 
 def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_if_it_was_trained_for_fewer(clone, capsys):
-    folder = clone / "checkpoints" / "run-002"
-    folder.mkdir()
+    folder = clone / "checkpoints" / "run-001"
     for epoch in (0, 4):
         shutil.copy(TRAINED, folder / f"epoch_{epoch:02d}.npz")
     (folder / "accuracy.csv").write_text("epoch,accuracy\n0,99\n4,97\n")
     assert test.main(["7.png"]) == folder
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "reading with epoch 4 of checkpoints/run-002"
+    assert first == "reading with epoch 4 of checkpoints/run-001"
     assert second == "it was trained for fewer epochs than checkpoints/small, which may read better"
 
 
@@ -105,13 +121,11 @@ def test_the_last_epoch_of_the_newest_run_reads_and_a_line_says_if_it_was_traine
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(clone, arguments, complaint):
-    (clone / "checkpoints" / "run-001").mkdir()
     with pytest.raises(UserError, match=complaint):
         test.main(arguments)
 
 
 def test_of_a_missing_picture_nothing_is_said_but_that(clone, capsys, monkeypatch):
     monkeypatch.setattr(test, "read_images", read_images)
-    (clone / "checkpoints" / "run-001").mkdir()
     assert test.main(["nothere.png"]) == 1
     assert capsys.readouterr().err == "error: nothere.png is not an existing file: name a run or an image\n"

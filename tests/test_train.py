@@ -9,7 +9,7 @@ from conftest import NARROW
 import train
 from Model import myCNN
 from support.errors import UserError
-from support.hyperparameters import HYPERPARAMETERS
+from support.hyperparameters import HYPERPARAMETERS, OTHERS
 from support.runs import epoch_files
 
 
@@ -39,9 +39,7 @@ def test_label_smoothing_spreads_its_share_over_all_ten_classes(monkeypatch):
 
 
 @pytest.mark.parametrize("is_augmented", [True, False])
-def test_the_network_learns_from_digits_from_0_to_1_augmented_if_the_constant_says_so(
-    training_digits, monkeypatch, is_augmented
-):
+def test_the_network_learns_from_digits_from_0_to_1_augmented_if_set(training_digits, monkeypatch, is_augmented):
     images, labels = (part[:64] for part in training_digits)
     model, given = myCNN(NARROW), []
     model.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
@@ -51,10 +49,9 @@ def test_the_network_learns_from_digits_from_0_to_1_augmented_if_the_constant_sa
     train.train_step(model, optimizer, train.make_scheduler(optimizer, 10), images, labels, torch.float32)
     expected = images / np.float32(255)
     assert torch.equal(given[0], expected.flipud() if is_augmented else expected)
-    assert given[0].max() == 1
 
 
-def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training, monkeypatch, capsys):
+def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training, monkeypatch):
     monkeypatch.setattr(train, "EPOCHS", 5)
     monkeypatch.setattr(train, "LEARNING_RATE", 0.003)
     train.main()
@@ -64,39 +61,29 @@ def test_the_loss_falls_and_a_run_has_its_settings_log_and_epochs(small_training
     epochs, losses, _ = np.loadtxt(folder / "training_log.csv", delimiter=",", skiprows=1, unpack=True)
     assert list(epochs) == list(epoch_files(folder)) == [0, 1, 2, 3, 4]
     assert losses[4] < 0.9 * losses[0]
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"starting {folder.as_posix()}: epochs 0 to 4 on ")
-    assert [line.split(":")[0] for line in lines] == [f"epoch  {epoch}" for epoch in range(5)]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("EPOCHS", 0),
-        ("BATCH_SIZE", True),
-        ("BATCH_SIZE", 60_000),
-        ("LEARNING_RATE", 1e-12),
-        ("DIM_HIDDEN", [32, 128, 512, 1024]),
-        ("LR_SCHEDULE", "linear"),
-        ("AUGMENT", 1),
-        ("LABEL_SMOOTHING", 1),
-        ("PRECISION", "float16"),
-        ("PRECISION", np.array(["auto", "float32"])),
-        ("SEED", None),
-    ],
-)
+WRONG = {
+    "EPOCHS": [0],
+    "BATCH_SIZE": [True, 60_000],
+    "LEARNING_RATE": [1e-12],
+    "DIM_HIDDEN": [[32, 128, 512, 1024]],
+    "LR_SCHEDULE": ["linear"],
+    "AUGMENT": [1],
+    "LABEL_SMOOTHING": [1],
+    "PRECISION": ["float16", np.array(["auto", "float32"])],
+    "SEED": [None],
+    "ADDED_BY_THE_USER": [torch.optim.SGD, {1, 2}, float("nan")],  # settings.json can't hold them
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_hyperparameter_out_of_range_is_named_with_what_is_allowed(small_training, monkeypatch, name, value):
-    monkeypatch.setattr(train, name, value)
-    with pytest.raises(UserError, match=rf"{name} = .* in train.py must be {HYPERPARAMETERS[name][1][:5]}"):
+    monkeypatch.setattr(train, name, value, raising=False)
+    _, allowed = HYPERPARAMETERS.get(name, OTHERS)
+    with pytest.raises(UserError, match=rf"{name} = .* in train.py must be {allowed[:9]}"):
         train.main()
     assert not train.CHECKPOINTS_DIR.exists()
-
-
-@pytest.mark.parametrize("value", [torch.optim.SGD, {1, 2}, float("nan")])
-def test_a_hyperparameter_that_settings_json_can_not_hold_is_named(small_training, monkeypatch, value):
-    monkeypatch.setattr(train, "OPTIMIZER", value, raising=False)
-    with pytest.raises(UserError, match=r"OPTIMIZER = .* in train.py must be a number, string, .*settings.json"):
-        train.main()
 
 
 def test_a_constant_learning_rate_stays_and_a_cosine_one_rises_and_falls_to_zero(monkeypatch):
@@ -133,16 +120,11 @@ def test_augmentation_rotates_scales_shears_and_shifts_each_digit_by_its_own_amo
     # A place p of an augmented digit shows the place A p + t of the digit itself.
     inverse = torch.stack([right - middle, below - middle], 2) / 6
     a = inverse.inverse()
+    angle = torch.atan2(a[:, 1, 0], a[:, 0, 0]).rad2deg()
     scale = a.det().sqrt()
     shear = (a[:, 0, 0] * a[:, 0, 1] + a[:, 1, 0] * a[:, 1, 1]) / scale**2
-    shift = -(a @ middle[:, :, None])
-    for found, limit in (
-        (torch.atan2(a[:, 1, 0], a[:, 0, 0]).rad2deg(), 15),
-        (scale - 1, 0.1),
-        (shear, 0.2),
-        (shift[:, 0], 2),
-        (shift[:, 1], 2),
-    ):
-        assert found.max().item() == pytest.approx(limit, rel=0.05)
-        assert found.min().item() == pytest.approx(-limit, rel=0.05)
-        assert abs(found.mean().item()) < 0.1 * limit
+    across, down = -(a @ middle[:, :, None])[..., 0].T
+    shares = torch.stack([angle / 15, (scale - 1) / 0.1, shear / 0.2, across / 2, down / 2])  # of the limits
+    assert shares.amax(1).tolist() == pytest.approx([1] * 5, rel=0.05)
+    assert shares.amin(1).tolist() == pytest.approx([-1] * 5, rel=0.05)
+    assert shares.mean(1).abs().max() < 0.1
