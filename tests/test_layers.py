@@ -73,6 +73,12 @@ def test_the_terms_that_are_shown_add_up_to_every_value_to_the_last_digit(networ
     assert len(found["terms"]) + found["others"] == network.fc3.in_features
 
 
+@pytest.mark.parametrize("address", ["data:image/png;base64,AAAA", address_of(np.zeros((29, 28), np.uint8))])
+def test_what_is_not_a_digits_image_is_refused(network, address):
+    with pytest.raises(UserError, match="not a digit's image"):
+        layers(network, address)
+
+
 @pytest.mark.parametrize(
     ("step", "index"), [("conv4", "0"), (None, "0"), ("fc3", "10"), ("fc3", "-1"), ("fc3", None), ("fc3", "9" * 30)]
 )

@@ -14,13 +14,14 @@ import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import axe_core_python
 import numpy as np
 import pypdfium2
 import pytest
 from conftest import TRAINED, copy_project, has_pgrep, renderers, renderers_end, start
-from PIL import Image, ImageColor
+from PIL import Image, ImageOps
 from selenium import webdriver
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -87,26 +88,16 @@ def as_png(image):
     return file.getvalue()
 
 
-@pytest.fixture(scope="session")
-def pictures(test_digits):
-    """20 test digits, dark on light, as PNG files' bytes, and their labels."""
-    images = [Image.fromarray(255 - digit).resize((140, 140)) for digit in test_digits[0][:20, 0].numpy()]
-    return [as_png(np.asarray(image)) for image in images], test_digits[1][:20].tolist()
-
-
 def rows_of(digits, columns=6):
     """Digits, uint8 [N, 28, 28], in lines, as a picture, uint8 [height, width], dark on light."""
-    picture = np.full((100 * -(-len(digits) // columns), 100 * columns), 255, np.uint8)
-    for number, digit in enumerate(digits):
-        row, column = divmod(number, columns)
-        large = np.asarray(Image.fromarray(255 - digit).resize((84, 84), Image.Resampling.BICUBIC))
-        picture[100 * row + 8 :, 100 * column + 8 :][:84, :84] = large
-    return picture
+    cells = 255 - np.pad(digits, ((0, -len(digits) % columns), (2, 2), (2, 2))).reshape(-1, columns, 32, 32)
+    return np.asarray(ImageOps.scale(Image.fromarray(cells.swapaxes(1, 2).reshape(-1, 32 * columns)), 3))
 
 
-def pixels_of(address):
-    """The values of a PNG file in a data: address, uint8 [height, width]."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))))
+@pytest.fixture(scope="session")
+def seven(digits):
+    """The first test digit, dark on light, 96×96, as a PNG file's bytes."""
+    return as_png(rows_of(digits[0][:1], 1))
 
 
 def answers_in(text):
@@ -154,28 +145,26 @@ def test_only_this_machine_is_served(server):
 
 
 def test_the_page_may_load_nothing_from_elsewhere(server):
-    status, headers, text = ask(server)
+    status, headers, _ = ask(server)
     assert status == 200
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
     assert "http:" not in policy
-    assert "src=" not in text
-    assert "@import" not in text
     for host in (f"localhost:{server}", "localhost", "127.0.0.1:9000"):  # the last two as through an SSH tunnel
         assert ask(server, Host=host)[0] == 200
 
 
-def test_an_answer_has_a_box_an_image_and_probabilities(server, pictures):
-    status, headers, text = ask(server, "POST", "/read", pictures[0][0], Origin=f"http://127.0.0.1:{server}")
+def test_an_answer_has_a_box_an_image_and_probabilities(server, seven):
+    status, headers, text = ask(server, "POST", "/read", seven, Origin=f"http://127.0.0.1:{server}")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     answer = json.loads(text)
     [line] = answer["lines"]
     [[digit]] = line["numbers"]
     left, top, right, bottom = digit["box"]
-    assert 0 <= top < bottom <= answer["height"] == 140
-    assert 0 <= left < right <= answer["width"] == 140
-    image = pixels_of(digit["image"])
+    assert 0 <= top < bottom <= answer["height"] == 96
+    assert 0 <= left < right <= answer["width"] == 96
+    image = np.asarray(Image.open(urlopen(digit["image"])))
     assert image.shape == (28, 28)
     assert image.max() > 200 > image.min() == 0
     assert len(digit["probabilities"]) == 10
@@ -196,53 +185,33 @@ def test_a_part_of_a_picture_is_read_alone_with_boxes_in_the_whole_picture(serve
         assert "part" in text
 
 
-DRAWING = {"method": "POST", "path": "/draw"}
+READ = {"method": "POST", "path": "/read", "body": b"7"}
 REFUSED = {
-    "another host": (400, {"Host": "example.com"}),
-    "a host that begins alike": (400, {"Host": "127.0.0.1.example.com"}),
-    "another host's POST": (400, {"method": "POST", "path": "/read", "body": b"7", "Host": "example.com"}),
-    "another origin": (403, {"method": "POST", "path": "/read", "body": b"7", "Origin": "http://example.com"}),
-    "another port's origin": (403, {"method": "POST", "path": "/read", "body": b"7", "Origin": "http://127.0.0.1:1"}),
-    "no origin to tell": (403, {"method": "POST", "path": "/read", "body": b"7", "Origin": "null"}),
-    "an unknown path": (404, {"path": "/etc/passwd"}),
+    "another host": (400, {"Host": "127.0.0.1.example.com"}),
+    "another port's origin": (403, READ | {"Origin": "http://127.0.0.1:1"}),
+    "no origin to tell": (403, READ | {"Origin": "null"}),
     "a path upwards": (404, {"path": "/../page.py"}),
-    "another method": (405, {"method": "PUT", "path": "/read", "body": b"7"}),
     "an unknown method": (405, {"method": "NONSENSE"}),
     "a GET of /read": (405, {"path": "/read"}),
-    "a POST of the page": (405, {"method": "POST", "body": b"7"}),
-    "no body": (400, {"method": "POST", "path": "/read", "body": b""}),
-    "no picture": (400, {"method": "POST", "path": "/read", "body": b"<b>7</b>"}),
-    "a drawing that is no JSON": (400, {**DRAWING, "body": b"7"}),
-    "a drawing that is no list": (400, {**DRAWING, "body": b"7.5"}),
-    "a drawing of no numbers": (400, {**DRAWING, "body": b'[[["a", 1]]]'}),
-    "a drawing of brackets": (400, {**DRAWING, "body": b"[" * 100_000}),
-    "a turn by 45 degrees": (
-        400,
-        {"method": "POST", "path": "/read?turn=45", "body": as_png(np.zeros((28, 28), np.uint8))},
-    ),
-    "layers of a larger picture": (
-        400,
-        {"method": "POST", "path": "/layers", "body": address_of(np.zeros((29, 28), np.uint8))},
-    ),
-    "a sum of no layer": (400, {"method": "POST", "path": "/sum", "body": address_of(np.zeros((28, 28), np.uint8))}),
-    "layers of no image": (400, {"method": "POST", "path": "/layers", "body": b"data:image/png;base64,AAAA"}),
-    "too large a body": (413, {"method": "POST", "path": "/read", "body": bytes(20_000_001)}),
+    "no picture": (400, READ | {"body": b"<b>7</b>"}),
+    "too large a body": (413, READ | {"body": bytes(page.MAX_BYTES + 1)}),
+    "a turn by 45 degrees": (400, READ | {"path": "/read?turn=45", "body": as_png(np.zeros((28, 28), np.uint8))}),
+    "a drawing that is no JSON": (400, READ | {"path": "/draw", "body": b"7,"}),
+    "a drawing of brackets": (400, READ | {"path": "/draw", "body": b"[" * 100_000}),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_bad_request_is_refused_in_one_line_and_the_server_keeps_running(server, pictures, what):
-    status, request = REFUSED[what]
-    answer = ask(server, **request)
-    assert answer[0] == status
-    assert answer[1]["Content-Type"] == "text/plain; charset=utf-8"
-    assert 0 < len(answer[2]) < 100
-    assert "\n" not in answer[2]
-    assert "<" not in answer[2]
-    assert answers_in(ask(server, "POST", "/read", pictures[0][0])[2]) == [[7]]
+def test_a_bad_request_is_refused_in_one_line_and_the_server_keeps_running(server, seven, what):
+    expected, request = REFUSED[what]
+    status, headers, text = ask(server, **request)
+    assert (status, headers["Content-Type"]) == (expected, "text/plain; charset=utf-8")
+    assert 0 < len(text) < 100
+    assert not set(text) & set("\n<")
+    assert answers_in(ask(server, "POST", "/read", seven)[2]) == [[7]]
 
 
-def test_only_the_newest_of_the_waiting_pictures_is_read(server, pictures):
+def test_only_the_newest_of_the_waiting_pictures_is_read(server, seven):
     work, done = page.Work(), []
     with ThreadPoolExecutor(4) as clients:
         layers = clients.submit(work.result, done.append, "layers")
@@ -255,7 +224,7 @@ def test_only_the_newest_of_the_waiting_pictures_is_read(server, pictures):
     assert set(done) == {"layers", 2}
     assert all(isinstance(answer.exception(), CancelledError) for answer in earlier)
     with ThreadPoolExecutor(10) as clients:
-        statuses = list(clients.map(lambda body: ask(server, "POST", "/read", body)[0], pictures[0][:10]))
+        statuses = list(clients.map(lambda body: ask(server, "POST", "/read", body)[0], [seven] * 10))
     assert 200 in statuses
     assert set(statuses) <= {200, 409}
 
@@ -279,27 +248,20 @@ def test_the_reading_of_a_picture_ends_between_two_stages_once_a_newer_request_h
     assert ends == ["begun", "newer"]
 
 
-def test_the_server_survives_broken_connections(server, pictures):
-    head = f"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nContent-Length: {len(pictures[0][0])}\r\n\r\n".encode()
-    for sent in (
-        b"",
-        b"\x16\x03\x01nonsense\r\n\r\n",
-        b"GET / HT",
-        head,
-        head + pictures[0][0][:99],
-        head + pictures[0][0],
-    ):
+def test_the_server_survives_broken_connections(server, seven):
+    head = f"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nContent-Length: {len(seven)}\r\n\r\n".encode()
+    for sent in (b"", b"\x16\x03\x01nonsense\r\n\r\n", b"GET / HT", head, head + seven[:99], head + seven):
         for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):  # reset, and closed
             with socket.create_connection(("127.0.0.1", server)) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 client.sendall(sent)
-    while (answer := ask(server, "POST", "/read", pictures[0][0]))[0] == 409:  # their last requests may come after it
+    while (answer := ask(server, "POST", "/read", seven))[0] == 409:  # their last requests may come after it
         pass
     assert answers_in(answer[2]) == [[7]]
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
+def browser():
     """Headless Chromium."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
@@ -308,11 +270,8 @@ def browser(tmp_path_factory):
         pytest.fail(reason) if is_required else pytest.skip(reason)
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in (
-        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage"),
-        *("disable-background-networking", "disable-component-update", "disable-sync"),
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
+    flags = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-quic disable-component-update"
+    for flag in flags.split():
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
@@ -322,17 +281,14 @@ def browser(tmp_path_factory):
 
 AT_ONCE = """
 paper.setPointerCapture = () => {};  // there is no pointer to capture
+const event = (type, [clientX, clientY], more) => new PointerEvent(type, {clientX, clientY, pointerId: 1, ...more});
 for (const stroke of arguments[0]) {
-  const events = stroke.map(([clientX, clientY]) => new PointerEvent("pointermove", {clientX, clientY, pointerId: 1}));
-  paper.dispatchEvent(new PointerEvent("pointerdown", {clientX: stroke[0][0], clientY: stroke[0][1], pointerId: 1}));
-  paper.dispatchEvent(new PointerEvent("pointermove", {coalescedEvents: events, pointerId: 1}));
-  const [clientX, clientY] = stroke.at(-1);
-  paper.dispatchEvent(new PointerEvent("pointerup", {clientX, clientY, pointerId: 1}));
+  const coalescedEvents = stroke.map(point => event("pointermove", point));
+  paper.dispatchEvent(event("pointerdown", stroke[0]));
+  paper.dispatchEvent(event("pointermove", stroke[0], {coalescedEvents}));
+  paper.dispatchEvent(event("pointerup", stroke.at(-1)));
 }
 """
-
-
-IMAGE = "data:image/png;base64," + base64.b64encode(as_png(np.zeros((28, 28), np.uint8))).decode()
 
 
 class Sheet:
@@ -345,7 +301,7 @@ class Sheet:
         """Load the page as if for the first time, in a window of this size in CSS pixels."""
         self.size(width, height, ratio)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
         self.browser.get(f"http://127.0.0.1:{port}/nothing")
         self.js("sessionStorage.clear()")
         self.browser.get(f"http://127.0.0.1:{port}/")
@@ -354,7 +310,10 @@ class Sheet:
 
     def size(self, width, height, ratio=1):
         screen = {"width": width, "height": height, "deviceScaleFactor": ratio, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.cdp("Emulation.setDeviceMetricsOverride", **screen)
+
+    def cdp(self, command, **arguments):
+        self.browser.execute_cdp_cmd(command, arguments)
 
     def all(self, selector):
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
@@ -371,69 +330,63 @@ class Sheet:
         """A screenshot of the sheet, uint8 [height, width]."""
         return np.asarray(Image.open(io.BytesIO(self.all("#sheet")[0].screenshot_as_png)).convert("L"))
 
-    def draw(self, digit, x=0.5, y=0.5, side=0.6, kind="mouse"):
-        """Draw a digit, uint8 [28, 28], with its middle and its side given as shares of the sheet's size.
+    def draw(self, digit, x=0.5, y=0.5, side=0.6, kind=None):
+        """Draw a digit, uint8 [28, 28], around (x, y), as for drag; its side is a share of the sheet's height."""
+        scale = np.multiply(side / 28, (3 / 4, 1))  # the sheet is 4:3
+        self.drag(*((np.array(stroke) - 14) * scale + (x, y) for stroke in strokes_of(digit)), kind=kind)
+
+    def drag(self, *strokes, kind="mouse", is_up=True):
+        """Move a pointer, pressed down, along strokes of points, in shares of the sheet's width and height.
 
         If kind is None, a script makes the pointer events, all at once; otherwise the browser does, one per frame.
         """
-        left, top, right, bottom = self.rectangle("#paper")
-        scale = side * (bottom - top) / 28
-        left, top = left + x * (right - left) - 14 * scale, top + y * (bottom - top) - 14 * scale
-        strokes = [
-            [(round(left + column * scale), round(top + row * scale)) for column, row in stroke]
-            for stroke in strokes_of(digit)
-        ]
+        low, high = np.reshape(self.rectangle("#paper"), (2, 2))
+        strokes = [np.rint(low + (high - low) * stroke).tolist() for stroke in strokes]
         if kind is None:
             self.js(AT_ONCE, strokes)
             return
         actions = ActionBuilder(self.browser, mouse=PointerInput(kind, kind), duration=0)
         hand = actions.pointer_action
-        for stroke in strokes:
-            for number, point in enumerate(stroke):
+        for first, *others in strokes:
+            hand.move_to_location(*first).pointer_down()
+            for point in others:
                 hand.move_to_location(*point)
-                if number == 0:
-                    hand.pointer_down()
-            hand.pointer_up()
+            if is_up:
+                hand.pointer_up()
         actions.perform()
 
-    def press(self, *keys):
-        actions = webdriver.ActionChains(self.browser, duration=0)
-        for key in keys[:-1]:
-            actions.key_down(key)
-        actions.send_keys(keys[-1])
-        for key in keys[:-1]:
-            actions.key_up(key)
-        actions.perform()
-
-    def drag(self, points, kind="mouse", is_up=True):
-        """Move a pointer, pressed down, over points: shares of the sheet's width and height."""
-        left, top, right, bottom = self.rectangle("#paper")
-        actions = ActionBuilder(self.browser, mouse=PointerInput(kind, kind), duration=20)
-        hand = actions.pointer_action
-        for number, (x, y) in enumerate(points):
-            hand.move_to_location(round(left + x * (right - left)), round(top + y * (bottom - top)))
-            if number == 0:
-                hand.pointer_down()
-        if is_up:
-            hand.pointer_up()
-        actions.perform()
+    def press(self, key):
+        webdriver.ActionChains(self.browser, duration=0).send_keys(key).perform()
 
     def show(self, confidences):
         """Let the page show 0, 1, ... in a line, with these confidences."""
+        image = address_of(np.zeros((28, 28), np.uint8))
         digits = [
-            {"box": [40 * i + 10, 100, 40 * i + 40, 150], "image": IMAGE, "answer": i, "confidence": confidence}
+            {"box": [40 * i + 10, 100, 40 * i + 40, 150], "image": image, "answer": i, "confidence": confidence}
             | {"probabilities": [confidence * (j == i) for j in range(10)], "unsure": confidence < 0.5}
             for i, confidence in enumerate(confidences)
         ]
         text = "".join(str(digit["answer"]) for digit in digits)
         self.js("show(arguments[0])", {"width": 520, "height": 390, "lines": [{"text": text, "numbers": [digits]}]})
 
+    def choose(self, number, answer):
+        """Choose a digit, the first of which has the number 0, and wait until the network's reading of it is shown."""
+        self.all("#digits button")[number].click()
+        self.wait_for_network(answer)
+
+    def wait_for_network(self, answer):
+        self.wait(f"!layers.hidden && !isAdding && !wanted && title.textContent.endsWith('reads this {answer}')")
+
+    def wait(self, condition):
+        """Wait until a JavaScript expression is true."""
+        WebDriverWait(self.browser, 20, 0.02).until(lambda _: self.js(f"return {condition}"))
+
     def texts(self, selector):
         return [element.text for element in self.all(selector)]
 
     def answer(self):
         """The answer's text, once the page has it."""
-        WebDriverWait(self.browser, 30, 0.02).until(lambda _: self.js("return main.ariaBusy") != "true")
+        self.wait("main.ariaBusy !== 'true'")
         return self.js("return answer.textContent")
 
     def message(self):
@@ -442,19 +395,15 @@ class Sheet:
 
     def give(self, body, way, name="7.png"):
         """Drop or paste a file."""
-        self.browser.execute_async_script(
-            """
-            const [body, way, name, done] = arguments, data = new DataTransfer();
-            data.items.add(new File([Uint8Array.from(atob(body), c => c.charCodeAt(0))], name));
-            const options = {clipboardData: data, dataTransfer: data, bubbles: true, cancelable: true};
-            if (way === "paste") paper.dispatchEvent(new ClipboardEvent("paste", options));
-            else for (const type of ["dragover", "drop"]) paper.dispatchEvent(new DragEvent(type, options));
-            setTimeout(done, 50);  // the file has been read
-            """,
-            base64.b64encode(body).decode(),
-            way,
-            name,
-        )
+        script = """
+        const [body, way, name, done] = arguments, data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(body)], name));
+        const options = {clipboardData: data, dataTransfer: data, bubbles: true, cancelable: true};
+        if (way === "paste") paper.dispatchEvent(new ClipboardEvent("paste", options));
+        else for (const type of ["dragover", "drop"]) paper.dispatchEvent(new DragEvent(type, options));
+        setTimeout(done, 50);  // the file has been read
+        """
+        self.browser.execute_async_script(script, list(body), way, name)
 
 
 @pytest.fixture
@@ -464,12 +413,6 @@ def sheet(browser, server):
     browser.get_log("browser")
     yield sheet
     assert [entry for entry in browser.get_log("browser") if " - Failed to load" not in entry["message"]] == []
-
-
-@pytest.fixture(scope="session")
-def digits(test_digits):
-    """The first 200 test digits, a NumPy array [200, 28, 28], and their labels, a list."""
-    return test_digits[0][:200, 0].numpy(), test_digits[1][:200].tolist()
 
 
 @pytest.mark.parametrize("kind", ["mouse", "touch"])
@@ -484,7 +427,7 @@ def test_a_digit_drawn_stroke_by_stroke_is_answered_with_its_frame_its_picture_a
     edges = sheet.rectangle("#paper")
     assert edges[0] < left < edges[0] + 0.3 * (edges[2] - edges[0]) < right < edges[2]
     assert edges[1] < top < edges[1] + 0.6 * (edges[3] - edges[1]) < bottom < edges[3]
-    assert pixels_of(sheet.js("return document.querySelector('#digits img').src")).max() > 200
+    assert sheet.js("return document.querySelector('#digits img').naturalWidth") == 28
     heights = [bar.size["height"] for bar in sheet.all("#digits .bars i")]
     assert len(heights) == 10
     assert np.argmax(heights) == 2
@@ -493,16 +436,16 @@ def test_a_digit_drawn_stroke_by_stroke_is_answered_with_its_frame_its_picture_a
 def test_an_example_can_be_looked_at_until_the_first_stroke(sheet, digits):
     assert sheet.answer() == ""
     assert not sheet.all("#frames i")
-    choose(sheet, sheet.all("#digits button")[0], 2)
-    sheet.draw(digits[0][0], kind=None)
+    sheet.choose(0, 2)
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     assert len(sheet.all("#digits button")) == 1
 
 
 def test_the_drawing_and_its_pen_are_kept_when_the_page_is_loaded_again(sheet, digits):
-    sheet.draw(digits[0][0], 0.3, kind=None)
-    sheet.draw(digits[0][1], 0.7, kind=None)
+    sheet.draw(digits[0][0], 0.3)
+    sheet.draw(digits[0][1], 0.7)
     sheet.all("[value='14']")[0].click()
     assert sheet.answer() == "72"
     ink = (sheet.pixels() < 60).sum()
@@ -515,13 +458,13 @@ def test_the_drawing_and_its_pen_are_kept_when_the_page_is_loaded_again(sheet, d
 
 
 def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
-    sheet.draw(digits[0][0], 0.7, kind=None)
+    sheet.draw(digits[0][0], 0.7)
     assert sheet.answer() == "7"
-    choose(sheet, sheet.all("#digits button")[0], 7)
+    sheet.choose(0, 7)
     sheet.js("document.querySelector('[name=conv1]').focus()")
-    sheet.draw(digits[0][1], 0.25, kind=None)
+    sheet.draw(digits[0][1], 0.25)
     assert sheet.answer() == "27"
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     assert sheet.js("return digits.indexOf(chosen)") == 1
     assert sheet.js("return document.activeElement.name") == "conv1"
     sheet.js("clear()")
@@ -532,14 +475,12 @@ def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
 
 def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboard(sheet, digits):
     assert not any(sheet.all(f"#{name}")[0].is_enabled() for name in ("undo", "redo", "clear"))
-    sheet.draw(digits[0][2], 0.3, kind=None)
-    sheet.draw(digits[0][0], 0.7, kind=None)
+    sheet.draw(digits[0][2], 0.3)
+    sheet.draw(digits[0][0], 0.7)
     assert sheet.answer() == "17"
-    sheet.press(Keys.CONTROL, "z")
-    assert sheet.answer() == "1"
-    sheet.press(Keys.CONTROL, "y")
-    assert sheet.answer() == "17"
-    for key, code, shift, answer in (("я", "KeyZ", False, "1"), ("Я", "KeyZ", True, "17"), ("Z", "KeyZ", False, "1")):
+    presses = [("z", "KeyZ", False, "1"), ("y", "KeyY", False, "17")]
+    presses += [("я", "KeyZ", False, "1"), ("Я", "KeyZ", True, "17"), ("Z", "KeyZ", False, "1")]
+    for key, code, shift, answer in presses:
         options = {"key": key, "code": code, "ctrlKey": True, "shiftKey": shift}
         sheet.js("document.dispatchEvent(new KeyboardEvent('keydown', arguments[0]))", options)
         assert sheet.answer() == answer
@@ -559,13 +500,13 @@ def test_undo_redo_and_clear_go_stroke_by_stroke_by_button_and_key_on_any_keyboa
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])
-def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, digits, way):
-    sheet.draw(digits[0][2], kind=None)
+def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, seven, digits, way):
+    sheet.draw(digits[0][2])
     assert sheet.answer() == "1"
     if way == "choose":  # a format that browsers do not show
         sheet.all("#file")[0].send_keys(str(Path(__file__).parent / "inputs" / "two.heic"))
     else:
-        sheet.give(pictures[0][0], way)
+        sheet.give(seven, way)
     WebDriverWait(sheet.browser, 20).until(lambda _: sheet.answer() == ("2" if way == "choose" else "7"))
     left, top, right, bottom = sheet.rectangle("#paper")
     edges = sheet.rectangle("#frames i")
@@ -574,7 +515,7 @@ def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, dig
     assert edges[1] < middle[1] < edges[3]
     assert edges[3] - edges[1] > 0.5 * (bottom - top)  # the picture fills the sheet's height
     WebDriverWait(sheet.browser, 10).until(lambda _: sheet.pixels().min() < 100)
-    sheet.press(Keys.CONTROL, "z")
+    sheet.all("#undo")[0].click()
     assert sheet.answer() == "1"
 
 
@@ -582,7 +523,7 @@ def test_a_picture_is_read_like_a_drawing_with_frames_on_it(sheet, pictures, dig
 def test_only_the_part_inside_a_dragged_frame_is_read_until_escape(sheet, digits, kind):
     sheet.give(as_png(rows_of(digits[0][:6])), "drop")
     assert sheet.answer().replace(" ", "") == "721041"
-    sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind)
+    sheet.drag([(0.55, 0.05), (0.8, 0.5), (0.99, 0.95)], kind=kind)
     assert sheet.answer().replace(" ", "") == "041"
     assert sheet.message().startswith("Only the framed part")
     assert len(sheet.all("#paper .part")) == 1
@@ -612,7 +553,7 @@ def test_a_picture_can_be_turned_and_a_frame_veils_what_is_not_read(sheet, digit
     assert sheet.answer() != "72"
 
 
-def test_what_is_not_a_digit_gets_a_fitting_message(sheet, pictures):
+def test_what_is_not_a_digit_gets_a_fitting_message(sheet):
     assert sheet.message() == ""
     sheet.drag([(0.5, 0.5)])
     assert sheet.pixels().min() < 60  # a dot
@@ -670,11 +611,11 @@ def test_an_old_answer_never_overwrites_a_newer_one(sheet, digits):
         };
         """
     )
-    sheet.draw(digits[0][2], kind=None)
+    sheet.draw(digits[0][2])
     sheet.press(Keys.ESCAPE)
-    sheet.draw(digits[0][0], kind=None)
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
-    WebDriverWait(sheet.browser, 10).until(lambda _: sheet.js("return window.arrived") >= 2)
+    sheet.wait("window.arrived >= 2")
     time.sleep(0.2)
     assert sheet.answer() == "7"
 
@@ -692,12 +633,10 @@ def test_requests_are_sent_while_the_pen_is_down_and_never_two_at_once(sheet):
         """
     )
     sheet.drag([(0.35, 0.2), *((0.35 + step / 100, 0.2) for step in range(25)), (0.5, 0.45), (0.4, 0.9)], is_up=False)
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return answer.textContent"))
+    sheet.wait("answer.textContent")
     assert sheet.answer() == "7"
     assert sheet.js("return Boolean(stroke)")
-    sheet.browser.execute_cdp_cmd(
-        "Input.dispatchMouseEvent", {"type": "mouseReleased", "x": 9, "y": 9, "button": "left"}
-    )
+    sheet.cdp("Input.dispatchMouseEvent", type="mouseReleased", x=9, y=9, button="left")
     assert sheet.js("return window.most") == 1
 
 
@@ -711,70 +650,47 @@ def test_a_screen_reader_hears_each_answer_once(sheet, digits):
     heard = [text.strip().replace(" ", "") for text in sheet.js("return heard")]
     assert heard[-1] == "71"
     assert len(heard) <= 1 + len(strokes_of(digits[0][0])) + len(strokes_of(digits[0][2]))
-    live = (
-        "return [...document.querySelectorAll('[role=status], output')].filter(part => part.ariaLive !== 'off').length"
-    )
-    assert sheet.js(live) == 1
+    assert len(sheet.all("[role=status], output:not([aria-live=off])")) == 1
 
 
 def test_during_a_slow_request_the_old_answer_is_greyed_and_a_message_says_reading(sheet, digits):
-    sheet.draw(digits[0][0], 0.3, kind=None)
+    sheet.draw(digits[0][0], 0.3)
     assert sheet.answer() == "7"
-    sheet.js(
-        "const real = fetch; window.fetch = (...all) => new Promise(go => { window.go = () => go(real(...all)); })"
-    )
-    sheet.draw(digits[0][2], 0.7, kind=None)
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return message.textContent") == "Reading…")
-    for selector in ("seen", "frames"):
-        WebDriverWait(sheet.browser, 10, 0.02).until(
-            lambda _, name=selector: sheet.js(f"return getComputedStyle($('{name}')).opacity < 0.5")
-        )
+    hold = "const real = fetch; window.fetch = (...all) => new Promise(go => { window.go = () => go(real(...all)); })"
+    sheet.js(hold)
+    sheet.draw(digits[0][2], 0.7)
+    sheet.wait("message.textContent === 'Reading…'")
+    sheet.wait("[seen, $('frames')].every(part => getComputedStyle(part).opacity < 0.5)")
     assert sheet.js("return answer.textContent") == "7"
     sheet.js("go()")
     assert sheet.answer().replace(" ", "") == "71"
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return getComputedStyle(seen).opacity == 1"))
+    sheet.wait("getComputedStyle(seen).opacity == 1")
 
 
 def test_a_page_continues_by_itself_when_the_program_answers_again(sheet, digits):
     def network(offline):
         speed = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        sheet.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": offline, **speed})
+        sheet.cdp("Network.emulateNetworkConditions", offline=offline, **speed)
 
-    def wait_for_message():
-        WebDriverWait(sheet.browser, 20, 0.02).until(
-            lambda _: sheet.js("return message.textContent").startswith("The program does not answer")
-        )
-
-    sheet.browser.execute_cdp_cmd("Network.enable", {})
-    for ask in (lambda: sheet.draw(digits[0][0], kind=None), lambda: sheet.all("#digits button")[0].click()):
+    sheet.cdp("Network.enable")
+    for ask in (lambda: sheet.draw(digits[0][0]), lambda: sheet.all("#digits button")[0].click()):
         network(offline=True)
         ask()
-        wait_for_message()
+        sheet.wait("message.textContent.startsWith('The program does not answer')")
         network(offline=False)
         assert sheet.answer() == "7"
         assert sheet.message() == ""
-    sheet.browser.execute_cdp_cmd("Network.disable", {})
-
-
-def choose(sheet, button, title):
-    """Choose a digit, and wait until the network's reading of it is shown."""
-    button.click()
-    wait_for_network(sheet, title)
-
-
-def wait_for_network(sheet, title):
-    ready = "return layers.hidden || isAdding || wanted ? '' : title.textContent"
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js(ready) == f"How the network reads this {title}")
+    sheet.cdp("Network.disable")
 
 
 def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_the_whole_network(sheet, digits):
     asked = "return performance.getEntriesByType('resource').filter(entry => entry.name.endsWith('/layers')).length"
-    sheet.draw(digits[0][0], 0.3, kind=None)
-    sheet.draw(digits[0][1], 0.7, kind=None)
+    sheet.draw(digits[0][0], 0.3)
+    sheet.draw(digits[0][1], 0.7)
     assert sheet.answer() == "72"
     assert "Choose one" in sheet.texts("#note")[0]
     assert sheet.js(asked) == 0
-    choose(sheet, sheet.all("#digits button")[1], 2)
+    sheet.choose(1, 2)
     assert sheet.js(asked) == 1
     assert "Choose one" not in sheet.texts("#note")[0]
     assert sheet.texts("#network h3") == "image conv1 pool1 conv2 pool2 conv3 fc1 fc2 fc3".split()
@@ -792,7 +708,7 @@ def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_the_whole_network(sh
         assert sheet.rectangle("#network")[3] < 0.6 * height
         assert sheet.rectangle("#unit")[3] <= height
     sheet.drag([(0.3, 0.5)])  # a tap on the 7, which draws no dot
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     assert sheet.js("return marks.length") == len(strokes_of(digits[0][0])) + len(strokes_of(digits[0][1]))
     sheet.press(Keys.ESCAPE)
     assert not sheet.all("#layers")[0].is_displayed()
@@ -801,16 +717,16 @@ def test_a_digit_chosen_in_the_answer_or_on_the_sheet_shows_the_whole_network(sh
 
 
 def test_the_sum_behind_any_value_is_shown_by_pointer_and_keyboard(sheet, digits):
-    sheet.draw(digits[0][0], kind=None)
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
-    choose(sheet, sheet.all("#digits button")[0], 7)
+    sheet.choose(0, 7)
 
     def number(text):
         return round(1000 * float(text.split()[-1].replace("−", "-")))
 
     for step, inputs in (("conv1", 1), ("conv2", 8), ("conv3", 8), ("fc1", 8), ("fc2", 8), ("fc3", 8)):
         sheet.js("document.querySelectorAll(`[name=${arguments[0]}]`)[0].click()", step)
-        wait_for_network(sheet, 7)
+        sheet.wait_for_network(7)
         lines = sheet.texts("#sum > *")
         total = next(i for i, line in enumerate(lines) if line.startswith("sum"))
         assert total == inputs + 1 + (step != "conv1")
@@ -821,29 +737,28 @@ def test_the_sum_behind_any_value_is_shown_by_pointer_and_keyboard(sheet, digits
         assert sum(products) == number(lines[inputs - 1])
         assert number(sheet.texts("#value")[0]) == number(lines[total if step == "fc3" else -1])
     sheet.js("document.querySelectorAll('[name=pool1]')[0].click()")
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     window = [number(text) for text in sheet.texts("#factors td")]
     assert max(window) == number(sheet.texts("#value")[0])
-    webdriver.ActionChains(sheet.browser, duration=0).move_to_element_with_offset(
-        sheet.all("#map")[0], 5, 5
-    ).click().perform()
-    wait_for_network(sheet, 7)
+    near_middle = sheet.all("#map")[0], 5, 5
+    webdriver.ActionChains(sheet.browser, duration=0).move_to_element_with_offset(*near_middle).click().perform()
+    sheet.wait_for_network(7)
     assert "row 7, column 7" in sheet.texts("#value")[0]
     sheet.js("map.focus()")
     sheet.press(Keys.ARROW_LEFT)
     sheet.press(Keys.ARROW_UP)
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     assert "row 6, column 6" in sheet.texts("#value")[0]
 
 
 def test_the_chance_that_it_is_no_digit_is_shown_beside_the_confidence(sheet):
     sheet.show([0.6])
-    choose(sheet, sheet.all("#digits button")[0], 0)
+    sheet.choose(0, 0)
     assert "40.0 % is the chance that this is no digit" in sheet.texts("#note")[0]
 
 
 def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames(sheet, server, digits):
-    sheet.give(as_png(rows_of(digits[0], 14)), "drop")
+    sheet.give(as_png(rows_of(digits[0][:200], 14)), "drop")
     assert len(sheet.answer().split("\n")) == 15
     cells, frames = sheet.all("#digits button"), sheet.all("#frames i")
     assert 195 <= len(cells) == len(frames) <= 205
@@ -864,13 +779,11 @@ def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames
     assert frames[3].get_attribute("class").split()[-1] == "lit"
     webdriver.ActionChains(sheet.browser, duration=0).move_to_element(frames[5]).perform()
     assert [i for i, cell in enumerate(cells[:20]) if "lit" in cell.get_attribute("class")] == [5]
-    choose(sheet, cells[3], digits[1][3])
+    sheet.choose(3, digits[1][3])
     assert sheet.js("return $('digits').scrollHeight > $('digits').clientHeight")
-    sheet.browser.execute_cdp_cmd(
-        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
-    )
+    sheet.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
     sheet.all("#copy")[0].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.js("return message.textContent") == "Copied")
+    sheet.wait("message.textContent === 'Copied'")
     copied = sheet.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert copied == sheet.js("return answer.textContent")
 
@@ -882,7 +795,7 @@ def test_two_hundred_digits_are_a_list_in_its_own_panel_linked_with_their_frames
 def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits, width, height, dark):
     sheet.open(server, width, height, 2, dark)
     for i in range(8):
-        sheet.draw(digits[0][i], 0.15 + 0.23 * (i % 4), 0.3 + 0.4 * (i // 4), 0.33, kind=None)
+        sheet.draw(digits[0][i], 0.15 + 0.23 * (i % 4), 0.3 + 0.4 * (i // 4), 0.33)
     assert len(sheet.answer()) == 9
     assert sheet.js("return document.documentElement.scrollWidth") <= width
     left, _, right, bottom = sheet.rectangle("#paper")
@@ -899,14 +812,12 @@ def test_sheet_and_answer_fit_every_window_light_and_dark(sheet, server, digits,
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 256), (320, 568), (844, 390)])
-def test_in_a_small_window_choosing_a_digit_scrolls_to_the_network_which_nothing_covers(
-    sheet, server, digits, width, height
-):
+def test_in_a_small_window_a_chosen_digits_network_is_scrolled_to_and_uncovered(sheet, server, digits, width, height):
     sheet.open(server, width, height)
-    sheet.draw(digits[0][0], kind=None)
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
     sheet.js("digits[0].button.click()")
-    wait_for_network(sheet, 7)
+    sheet.wait_for_network(7)
     left, top, right, bottom = sheet.rectangle("#layers")
     assert abs(top) < height / 4
     assert right - left <= width
@@ -921,10 +832,9 @@ def test_in_a_small_window_choosing_a_digit_scrolls_to_the_network_which_nothing
 
 def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_and_no_buttons(sheet, server, digits):
     sheet.open(server, dark=True)
-    sheet.draw(digits[0][0], kind=None)
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
-    sheet.all("#digits button")[0].click()
-    WebDriverWait(sheet.browser, 10, 0.02).until(lambda _: sheet.all("#layers")[0].is_displayed())
+    sheet.choose(0, 7)
     printed = pypdfium2.PdfDocument(base64.b64decode(sheet.browser.execute_cdp_cmd("Page.printToPDF", {})["data"]))
     text = "".join(page.get_textpage().get_text_range() for page in printed)
     assert "How the network reads this 7" in text
@@ -933,33 +843,13 @@ def test_bars_show_in_forced_colours_and_a_printout_has_light_paper_the_layers_a
     picture = np.asarray(printed[0].render(grayscale=True).to_numpy())
     assert np.median(picture) == 255
     printed.close()
-    sheet.browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]}
-    )
+    sheet.cdp("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
     colours = "return [...document.querySelectorAll('.bars i')].map(bar => getComputedStyle(bar).backgroundColor)"
     assert sheet.js("return getComputedStyle(document.body).backgroundColor") not in sheet.js(colours)
-    sheet.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_edges_can_be_seen_on_a_projector(sheet, server, dark):
-    sheet.open(server, dark=dark)
-    read = "return arguments[0].map(name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`))"
-    edge, *grounds = (_luminance(colour) for colour in sheet.js(read, ["edge", "paper", "ground"]))
-    assert all((max(edge, ground) + 0.05) / (min(edge, ground) + 0.05) >= 3 for ground in grounds)
-
-
-def _luminance(colour):
-    """The relative luminance of "#rgb" or "#rrggbb", by WCAG."""
-    r, g, b = (
-        value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
-        for value in np.array(ImageColor.getrgb(colour)) / 255
-    )
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
+def test_axe_finds_no_violation_of_wcag_aa_and_edges_can_be_seen_on_a_projector(sheet, server, digits, dark):
     axe = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     sheet.open(server, dark=dark)
     sheet.js(axe)
@@ -971,10 +861,17 @@ def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
         return [(v["id"], v["nodes"][0]["html"]) for v in sheet.browser.execute_async_script(run, tags)]
 
     assert violations() == []
-    sheet.draw(digits[0][0], kind=None)
+    contrast = """
+    const {Color, getContrast} = axe.commons.color, colour = new Color(), edge = new Color();
+    edge.parseString(getComputedStyle(document.documentElement).getPropertyValue("--edge"));
+    colour.parseString(getComputedStyle(document.documentElement).getPropertyValue(arguments[0]));
+    return getContrast(colour, edge);
+    """
+    assert min(sheet.js(contrast, name) for name in ("--paper", "--ground")) >= 3
+    sheet.draw(digits[0][0])
     assert sheet.answer() == "7"
     assert violations() == []
-    choose(sheet, sheet.all("#digits button")[0], 7)
+    sheet.choose(0, 7)
     assert violations() == []
     sheet.press(Keys.ESCAPE)
     sheet.show([0.45] + [0.95] * 9)
@@ -982,16 +879,11 @@ def test_axe_finds_no_violation_of_wcag_aa(sheet, server, digits, dark):
 
 
 def test_everything_has_a_unique_name_and_the_keyboard_focus_is_visible(sheet, digits):
-    sheet.draw(digits[0][0], 0.3, kind=None)
-    sheet.draw(digits[0][0], 0.7, kind=None)
+    sheet.draw(digits[0][0], 0.3)
+    sheet.draw(digits[0][0], 0.7)
     assert sheet.answer() == "77"
-    names = [
-        element.accessible_name
-        for element in sheet.all(
-            "button:not([hidden], #close), input:not([hidden]), #paper, section:not([hidden]), output, ol"
-        )
-        if element.is_displayed() or element.tag_name == "input"
-    ]
+    parts = sheet.all("button:not([hidden], #close), input:not([hidden]), #paper, section:not([hidden]), output, ol")
+    names = [part.accessible_name for part in parts if part.is_displayed() or part.tag_name == "input"]
     assert all(names)
     assert len(set(names)) == len(names)
     focused = []

@@ -94,7 +94,6 @@ def test_what_is_held_out_is_in_no_training(monkeypatch, tmp_path):
 
 
 def test_ink_is_cut_to_its_bounds_however_faint_it_is():
-    for darkness in (1, 0.05):
-        ink = np.zeros((9, 9), np.float32)
-        ink[3:5, 2:7] = darkness
-        assert trimmed(ink).shape == (2, 5)
+    ink = np.zeros((9, 9), np.float32)
+    ink[3:5, 2:7] = 1
+    assert trimmed(ink).shape == trimmed(0.05 * ink).shape == (2, 5)

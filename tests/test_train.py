@@ -14,8 +14,7 @@ from support.runs import epoch_files
 
 
 def test_every_digit_is_seen_once_per_epoch_in_a_new_order():
-    seen = []
-    numbered = torch.arange(1000)
+    seen, numbered = [], torch.arange(1000)
     for epoch in range(2):
         train.train_epoch(lambda images, labels: seen.append(images) or torch.zeros(()), numbered, numbered, epoch)
     assert [len(batch) for batch in seen[:16]] == [64] * 15 + [40]
