@@ -628,11 +628,12 @@ def test_requests_are_sent_while_the_pen_is_down_and_never_two_at_once(sheet):
         window.most = 0;
         window.fetch = async (...request) => {
           window.most = Math.max(most, ++now);
+          await new Promise(done => setTimeout(done, 400));  // longer than between two requests
           try { return await real(...request); } finally { now--; }
         };
         """
     )
-    sheet.drag([(0.35, 0.2), *((0.35 + step / 100, 0.2) for step in range(25)), (0.5, 0.45), (0.4, 0.9)], is_up=False)
+    sheet.drag([*((0.35 + step / 200, 0.2) for step in range(50)), (0.5, 0.45), (0.4, 0.9)], is_up=False)
     sheet.wait("answer.textContent")
     assert sheet.answer() == "7"
     assert sheet.js("return Boolean(stroke)")
