@@ -461,9 +461,11 @@ def test_a_chosen_digit_is_followed_by_its_place(sheet, digits):
     sheet.draw(digits[0][0], 0.7)
     assert sheet.answer() == "7"
     sheet.choose(0, 7)
-    sheet.js("document.querySelector('[name=conv1]').focus()")
+    sheet.js("window.first = document.querySelector('[name=conv1]'); first.focus()")
     sheet.draw(digits[0][1], 0.25)
+    sheet.js("document.querySelector('[value=\"14\"]').click()")  # another pen: the network is drawn anew
     assert sheet.answer() == "27"
+    sheet.wait("!first.isConnected")
     sheet.wait_for_network(7)
     assert sheet.js("return digits.indexOf(chosen)") == 1
     assert sheet.js("return document.activeElement.name") == "conv1"
