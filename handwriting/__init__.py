@@ -44,7 +44,7 @@ def read_picture(picture, model=None):
 
 def _read(page, model):
     reading = read(page.picture, model or _small())
-    for digit in reading.everything:
+    for digit in reading.digits:
         digit.box = page.given(digit.box)
     return reading
 

@@ -1,17 +1,19 @@
 """The answers to the page's requests, ready for JSON: what a picture or a drawing says."""
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 from scipy.special import expit, logit
 
-from handwriting.ink import mnist_image
+from handwriting.forms import mnist_form
 from handwriting.layers import address_of
-from handwriting.lines import in_lines
+from handwriting.lines import Found, in_lines
 from handwriting.photo import pages
-from handwriting.reader import Digit, Line, Reading, probabilities_of, read
+from handwriting.reader import TEMPERATURE, Digit, Line, Reading, read, read_drawing
+from support.device import predict
 from support.errors import UserError
 
 SHEET, PEN = (800, 600), 28  # the size of the page's sheet and the width of its pen, in units of the sheet (page.html)
@@ -29,7 +31,6 @@ TALL, WIDE, INK = 60, 240, 9  # pixels: the height to which a group of strokes i
 APART, BELOW, ROW = 150, 60, 900  # pixels: between two groups, side by side and in rows; the width of a row
 FOUR = np.array([(7, 30), (7, -30), (-17, 10), (15, 10)])  # pixels: a stroke painted between any two groups, since
 # the networks were trained on pages: they are surest of a digit, and reject most letters, when they see digits around
-LARGEST = 0.5  # the largest scale at which they are looked at: they have no small digits
 SMOOTH = 3  # they are painted this many times larger, then scaled down, for smooth edges
 LIKELY, LINKED = 0.86, 0.6  # the reader's confidences in a group's one digit, in one of several: an even chance of one
 STEEP = 2  # how fast the odds rise with that confidence, in logits per logit: measured with digits, letters and signs
@@ -44,10 +45,9 @@ def answer_picture(file, part, turn, model, between):
 
     the picture's "width" and "height"; by how many degrees it was "turned"; "lines", from top to bottom, each with its
     "text" and its "numbers", lists of digits: the "box" in the picture [left, top, right, bottom], the "image" that the
-    network saw, ten "probabilities", the "answer", its "confidence" and whether it is "unsure"; the boxes of digits
-    that are "printed" and were left out; the "picture" that was read, for browsers that can't show the file; and
-    "pages", the number of pages of the file, of which the first is read. Pictures are data: URLs. model, between: as
-    for reader.read. Raises UserError.
+    network saw, ten "probabilities", the "answer", its "confidence" and whether it is "unsure"; the "picture" that was
+    read, for browsers that can't show the file; and "pages", the number of pages of the file, of which the first is
+    read. Pictures are data: URLs. model, between: as for reader.read. Raises UserError.
     """
     _, page, count = next(pages(file, "This file"))
     if isinstance(page, UserError):
@@ -63,7 +63,7 @@ def answer_picture(file, part, turn, model, between):
             raise ValueError
     except ValueError:
         raise UserError("This part is too small: drag a larger frame") from None
-    reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), model, between=between)
+    reading = read(np.ascontiguousarray(picture[top:bottom, left:right]), model, between)
     return _answer(reading, (width, height), left, top) | {"picture": address_of(picture, "JPEG"), "pages": count}
 
 
@@ -176,8 +176,7 @@ def _read(groups, pen, model):
         shift = np.rint(area[:2] + (APART / 2, BELOW / 2)) - _box(group)[:2] * scale
         cells.append((group, digits, scale, shift, area))
         left = right
-    reading = read(_painted(cells), model, LARGEST, LEAST) if cells else Reading([])
-    for digit in reading.everything:
+    for digit in read_drawing(_painted(cells), model).digits if cells else ():
         corners = np.reshape(digit.box, (2, 2))
         x, y = corners.mean(0)
         for _, digits, scale, shift, (start, above, end, below) in cells:
@@ -216,8 +215,9 @@ def _painted(cells):
 def _one(model):
     """The digit that any straight stroke is; the network is given it upright."""
     bar = np.ones((TALL, INK), np.float32)
-    image = mnist_image(bar, bar > 0)
-    return Digit((0, 0, 0, 0), image, ONE * probabilities_of(model, image[None])[0])
+    image = mnist_form(bar, bar > 0)
+    logits = predict(model, torch.from_numpy(image)[None, None])[0] / TEMPERATURE
+    return Digit((0, 0, 0, 0), image, ONE * logits.softmax(0).numpy())
 
 
 def _without_slashes(digits, leaning):
@@ -233,7 +233,8 @@ def _without_slashes(digits, leaning):
 
 
 def _in_lines(digits):
-    return [Line([digits[number] for number in line]) for line in in_lines([digit.box for digit in digits])]
+    found = Found.at([digit.box for digit in digits], [digit.confidence for digit in digits])
+    return [Line([digits[number] for number in line]) for line in in_lines(found)]
 
 
 def _answer(reading, size, left=0, top=0):
@@ -248,5 +249,4 @@ def _answer(reading, size, left=0, top=0):
         {"text": line.text, "numbers": [[told(digit) for digit in number] for number in line.numbers]}
         for line in reading.lines
     ]
-    printed = [told(digit)["box"] for line in reading.printed for digit in line.digits if reading.written]
-    return {"width": size[0], "height": size[1], "turned": reading.turned, "lines": lines, "printed": printed}
+    return {"width": size[0], "height": size[1], "turned": reading.turned, "lines": lines}

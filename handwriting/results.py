@@ -21,13 +21,13 @@ from support.files import atomic_write, shown, write_csv
 
 SUFFIX = re.compile(r"\.(png|jpe?g|jfif|bmp|webp|gif|tiff?|avif|hei[cf]|hif|pdf)", re.IGNORECASE)
 NAME = "own_digits"  # of the table and the picture, which are skipped when their folder is read
-COLUMNS = "file page line position digit kind confidence second second_confidence left top right bottom turned"
+COLUMNS = "file page line position digit confidence second second_confidence left top right bottom turned"
 NAMED = 3  # how many of the files that are not pictures are named
 PHOTOS = 20  # maximum number that is drawn
 WIDTH, MARGIN = 1300, 20  # pixels: of own_digits.png
 DIGIT = 44  # pixels: about the height of a digit on its photo in own_digits.png
 FONT = ImageFont.load_default(14)
-SURE_COLOUR, UNSURE_COLOUR, PRINTED_COLOUR = (0, 92, 200), (205, 70, 0), (128, 128, 128)
+SURE_COLOUR, UNSURE_COLOUR = (0, 92, 200), (205, 70, 0)
 
 
 def read_images(paths, model, folder):
@@ -41,7 +41,7 @@ def read_images(paths, model, folder):
     if others:
         named = ", ".join(file.name for file in others[:NAMED]) + ", …" * (len(others) > NAMED)
         _say(f"{len(others)} {'files are not pictures' if len(others) > 1 else 'file is not a picture'}: {named}")
-    drawn, rows, pictures, digits, printed, failures = [], [], 0, [], 0, 0
+    drawn, rows, pictures, unsure, failures = [], [], 0, 0, 0
     with tqdm(total=len(files), unit=" pictures", disable=None, leave=False, miniters=1) as bar:
         for file in files:
             for number, (name, page, count) in enumerate(iter(partial(_next, pages(file, file)), None), 1):
@@ -50,11 +50,10 @@ def read_images(paths, model, folder):
                 reading = None if isinstance(page, UserError) else read(page.picture, model)
                 if reading and reading.lines:
                     _print_reading(name, page, reading)
-                    digits += reading.digits
-                    printed += sum(len(line.digits) for line in reading.printed) if reading.written else 0
+                    unsure += sum(digit.unsure for digit in reading.digits)
                     rows += _rows(name, number, page, reading)
                     if len(drawn) < PHOTOS:
-                        drawn.append((Path(name).name, _framed(page.picture, reading)))
+                        drawn.append((Path(name).name, _framed(page.picture, reading.digits)))
                 else:
                     _say(f"error: {f'{name} shows no digit: write darker, or move closer' if reading else page}")
                     failures += 1
@@ -64,13 +63,8 @@ def read_images(paths, model, folder):
         _draw(picture, drawn, f"{len(drawn)} of {pictures} pictures")
         write_csv(table, COLUMNS.split(), rows, "utf-8-sig")  # spreadsheets recognise UTF-8 by its byte order mark
         _say(f"saved {shown(picture)} and {shown(table)}")
-    left_out = [f"{printed} printed digit{'s' * (printed != 1)} left out"] * bool(printed)
     if pictures > 1:
-        unsure = sum(digit.unsure for digit in digits)
-        counts = f"{len(digits)} digit{'s' * (len(digits) != 1)}, {unsure} unsure"
-        _say("; ".join([f"{pictures} pictures: {counts}", *left_out, f"{failures} failed"]))
-    elif left_out:
-        _say(*left_out)
+        _say(f"{pictures} pictures: {len(rows)} digit{'s' * (len(rows) != 1)}, {unsure} unsure; {failures} failed")
     return 1 if failures else 0
 
 
@@ -124,8 +118,7 @@ def _print_reading(name, page, reading):
             for position, digit in enumerate(line.digits, 1)
             if digit.unsure
         ]
-        remarks = "   printed" * (not reading.written) + f"   unsure: {'; '.join(unsure)}" * bool(unsure)
-        _say(f"{name}: {line.text}{remarks}", sys.stdout)
+        _say(f"{name}: {line.text}" + f"   unsure: {'; '.join(unsure)}" * bool(unsure), sys.stdout)
     if reading.turned:
         _say(f"{name} was turned by {reading.turned}° to be read")
     if page.frame:
@@ -146,31 +139,22 @@ def _ordinal(number):
 
 def _rows(name, number, page, reading):
     """A page's rows for own_digits.csv."""
-    for row, line in enumerate(reading.written + reading.printed, 1):
+    for row, line in enumerate(reading.lines, 1):
         for position, digit in enumerate(line.digits, 1):
-            kind = "printed" if digit.printed else "written"
-            answers = (
-                digit.answer,
-                kind,
-                f"{digit.confidence:.4f}",
-                digit.second,
-                f"{digit.probabilities[digit.second]:.4f}",
-            )
+            answers = digit.answer, f"{digit.confidence:.4f}", digit.second, f"{digit.probabilities[digit.second]:.4f}"
             box = (f"{edge:.1f}" for edge in page.given(digit.box))
             yield name, number, row, position, *answers, *box, reading.turned
 
 
-def _framed(picture, reading):
+def _framed(picture, digits):
     """The photo, scaled so that its digits are about DIGIT pixels high, each with its box and its answer."""
-    scale = DIGIT / np.median([digit.box[3] - digit.box[1] for digit in reading.digits])
-    scale = max(scale, 200 / max(picture.shape))
+    scale = max(DIGIT / np.median([digit.box[3] - digit.box[1] for digit in digits]), 200 / max(picture.shape))
     scale = min(scale, 6, (WIDTH - 4 * MARGIN) / picture.shape[1], 2 * WIDTH / picture.shape[0])
     photo = ImageOps.expand(ImageOps.scale(Image.fromarray(picture), scale), MARGIN, "white")  # room for answers
     draw = ImageDraw.Draw(photo)
-    for digit in reading.everything:
+    for digit in digits:
         left, top, right, bottom = (edge * scale + MARGIN for edge in digit.box)
         colour, label = (UNSURE_COLOUR, f"{digit.answer}?") if digit.unsure else (SURE_COLOUR, f"{digit.answer}")
-        colour = PRINTED_COLOUR if digit.printed and reading.written else colour
         draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline="white", width=3)  # visible on dark photos
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour)
         font = ImageFont.load_default(min(max(11, 0.4 * (bottom - top)), MARGIN))

@@ -8,9 +8,10 @@ import pytest
 from conftest import TRAINED
 from PIL import Image
 
+from benchmarks.handwriting import ROWS, measure, pages_of
+from handwriting.lines import turned
 from handwriting.photo import load_photo
-from handwriting.reader import Digit, Line, read, turned
-from handwriting.training.measuring import ROWS, measure, pages_of
+from handwriting.reader import Digit, Line, read
 from handwriting.training.pages import make_page
 from Model import load_parameters
 
@@ -41,9 +42,9 @@ def test_the_mean_confidence_in_mnists_digits_is_the_share_that_is_right(digits,
 
 
 @pytest.mark.parametrize(("has_text", "recall", "precision"), [(False, 0.84, 0.84), (True, 0.75, 0.75)])
-def test_on_made_pages_of_every_kind_most_digits_are_read_and_little_else(source, model, has_text, recall, precision):
+def test_on_made_pages_of_every_kind_most_digits_are_read_and_little_else(digits, model, has_text, recall, precision):
     rows = [row for row in ROWS if row.startswith(TEXT) == has_text]
-    pages = ((["all"], *page) for row in rows for page in pages_of(row, source, count=1, seed=2 + has_text))
+    pages = ((["all"], *page) for row in rows for page in pages_of(row, *digits, count=1, seed=2 + has_text))
     score = measure(pages, model)["all"]
     assert score.in_common / score.digits >= recall
     assert score.in_common / len(score.said) >= precision

@@ -27,15 +27,14 @@ BOXES = [(10, 20, 60, 100), (70, 20, 120, 100), (100, 1, 138, 40)]
 def photos(test_digits, tmp_path, monkeypatch):
     """A folder with three images of digits, and a blank one.
 
-    The reader is replaced: in every picture but a blank one it finds a line of 3, 3 and an unsure 0, a line of 3, and a
-    printed 3.
+    The reader is replaced: in every picture but a blank one it finds a line of 3, 3 and an unsure 0, and a line of 3.
     """
     for number, digit in enumerate(test_digits[0][:3, 0]):
         Image.fromarray(255 - digit.numpy()).resize((140, 140)).save(tmp_path / f"{number}.png")
     Image.new("L", (100, 100), 255).save(tmp_path / "empty.png")
     digits = [Digit(box, None, chances) for box, chances in zip(BOXES, (SURE, SURE, UNSURE), strict=True)]
-    found = [Line(digits), Line(digits[:1])], [Line([Digit(BOXES[0], None, SURE, printed=True)])]
-    monkeypatch.setattr(results, "read", lambda picture, _: Reading(*found if picture.min() < 255 else [[]], turned=90))
+    lines = [Line(digits), Line(digits[:1])]
+    monkeypatch.setattr(results, "read", lambda picture, _: Reading(lines if picture.min() < 255 else [], 90))
     return tmp_path
 
 
@@ -52,7 +51,7 @@ def test_each_line_of_numbers_is_printed_with_its_unsure_digits_and_each_failure
     errors = [line for line in told if line.startswith("error: ")]
     assert all(str(path) in line for path, line in zip([*paths[:3], photos / "empty.png"], errors, strict=True))
     assert f"{photos / '0.png'} was turned by 90° to be read" in told
-    assert told[-1] == "7 pictures: 12 digits, 3 unsure; 3 printed digits left out; 4 failed"
+    assert told[-1] == "7 pictures: 12 digits, 3 unsure; 4 failed"
 
 
 def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_original_picture(photos, capsys):
@@ -65,10 +64,9 @@ def test_the_table_has_a_row_for_every_digit_with_its_box_in_the_original_pictur
     table = (photos / "own_digits.csv").read_bytes()
     assert table.startswith(b"\xef\xbb\xbffile,page,line,position,digit,")  # by this mark Excel recognises UTF-8
     rows = list(csv.reader(table.decode().splitlines()))
-    assert len(rows) == 1 + 10
+    assert len(rows) == 1 + 8
     place = [f"{name}:2", "2", "1", "3"]
-    assert [row[5] for row in rows[1:6]] == ["written"] * 4 + ["printed"]
-    assert rows[8] == [*place, "0", "written", "0.4800", "6", "0.4100", "200.0", "2.0", "276.0", "80.0", "90"]
+    assert rows[7] == [*place, "0", "0.4800", "6", "0.4100", "200.0", "2.0", "276.0", "80.0", "90"]
 
 
 def test_folders_and_patterns_give_the_images_in_them_in_natural_order(photos, monkeypatch):
@@ -153,10 +151,3 @@ def test_sigterm_ends_the_command_line_at_once_and_with_it_the_process_that_rend
     assert process.communicate(timeout=60) == ("", "reading with epoch 19 of checkpoints/small\nstopped\n")
     assert process.returncode == 143
     assert renderers_end(project)
-
-
-def test_where_nothing_is_written_by_hand_the_answer_is_what_is_printed(photos, capsys, monkeypatch):
-    printed = [Line([Digit(BOXES[0], None, SURE, printed=True)])]
-    monkeypatch.setattr(results, "read", lambda picture, _: Reading([], printed))
-    assert read_images([photos / "0.png"], None, photos) == 0
-    assert capsys.readouterr().out == f"{photos / '0.png'}: 3   printed\n"

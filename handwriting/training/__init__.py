@@ -1,1 +1,1 @@
-"""How the detector learns: pages of digits among everything else. For developers alone."""
+"""How the finder learnt: pages of MNIST's digits among everything else. For developers alone."""

@@ -119,7 +119,7 @@ class Writer:
             self.font = self.printer
         elif has["fonts"]:
             self.font = source.hand[rng.integers(len(source.hand))]
-        elif source.writers and rng.random() < (BY_PEN if len(source.images) else 1):
+        elif source.writers and rng.random() < BY_PEN:
             self.by_pen = _by_label(source.writers[rng.integers(len(source.writers))])
         self.continental = None
         if source.writers and has["continental"]:

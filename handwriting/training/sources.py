@@ -25,7 +25,7 @@ HELD_OUT_PEOPLE = ("19", "20")  # of the 20 who drew each of Omniglot's alphabet
 class Source:
     """What the digits and the text of made pages are drawn from."""
 
-    images: np.ndarray  # MNIST's digits, uint8 [N, 28, 28]; without any, all digits are by pen writers
+    images: np.ndarray  # MNIST's digits, uint8 [N, 28, 28]
     labels: np.ndarray  # int [N]
     writers: list  # of pen digits: of each writer, a list of (label, strokes), strokes as pens.written takes them
     printed: list  # paths of fonts
