@@ -16,6 +16,7 @@ from support.errors import OUT_OF_MEMORY, UserError
 
 CPU = torch.device("cpu")
 MEMINFO = Path("/proc/meminfo")
+CHECKED = 64  # how many digits a device is checked with
 # The largest errors of a device's logits and gradient, as norms relative to the CPU's results in float32. Networks of
 # three sizes, new and trained, were off by at most 0.0015 and 0.08 in TF32, which an accelerator may use for float32,
 # and by 0.012 and 0.12 in bfloat16. A gradient of zeros is off by 1.
@@ -79,7 +80,7 @@ def trusted_device(model, images, labels, precision):
     device, dtype = with_precision(best_device())
     if device == CPU:
         return device, dtype
-    batch = images[:64], labels[:64]
+    batch = images[:CHECKED], labels[:CHECKED]
     expected = _logits_and_gradient(model, *batch, CPU, torch.float32)
     try:
         found = _logits_and_gradient(model, *batch, device, dtype)

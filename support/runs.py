@@ -134,7 +134,6 @@ def _claimed_run(checkpoints, settings):
             whole = f"it is complete, and its learning-rate schedule was for {total} epochs"
             ended, why = True, whole if epochs == total else f"its {STATE} is missing"
         print(f"{shown(folder)} ({epochs} of {total} epochs) is not resumed: {why}", flush=True)
-
     number = max(_numbered(checkpoints, RUN), default=1)
     while True:
         folder = checkpoints / f"run-{number:03d}"

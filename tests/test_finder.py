@@ -24,15 +24,21 @@ def test_weights_of_another_network_are_refused_in_one_line(monkeypatch):
         finder.load_finder()
 
 
-def test_its_training_targets_have_a_centre_for_each_digit(source):
+def test_its_training_targets_have_a_centre_for_each_digit_and_votes_that_point_there(source):
     page = make_page(np.random.default_rng(5), source, (256, 256), {"drawn": 1}, 30, ("line", 3))
-    centres, _, heights, widths, _, _, counts, _, labels = learning.targets(page)
+    centres, ink, heights, widths, down, across, counts, sized, labels = learning.targets(page)
     middles = [((top + bottom) / 2, (left + right) / 2) for left, top, right, bottom in (d.box for d in page.digits)]
     rows, columns = np.nonzero(centres == 1)
-    assert len(rows) == len(middles) > 5 and (counts == 1).all()
+    assert len(rows) == len(middles) > 5
     for y, x in middles:
         assert np.hypot(2 * rows + 1 - y, 2 * columns + 1 - x).min() <= 1.5
+    assert (counts == 1).all()
+    assert sized.sum() >= len(middles)
     assert {int(label) for label in np.unique(labels)} == {-1} | {digit.label for digit in page.digits}
+    rows, columns = np.nonzero(ink == 1)
+    voted = np.stack([2 * rows + 1 + 16 * down[ink == 1], 2 * columns + 1 + 16 * across[ink == 1]], axis=1)
+    distances = np.linalg.norm(voted[:, None] - np.array(middles), axis=2).min(1)
+    assert distances.max() < 0.01
     left, top, right, bottom = page.digits[0].box
     y, x = round((top + bottom) / 4 - 0.5), round((left + right) / 4 - 0.5)
     assert np.exp([heights[y, x], widths[y, x]]) == pytest.approx([bottom - top, right - left], rel=1e-3)
@@ -46,16 +52,22 @@ def test_the_judge_learns_which_candidates_are_digits(source):
     found = Found.at(np.concatenate([boxes, elsewhere, too_large]), np.full(3 * len(boxes), 0.5))
     labels = [digit.label for digit in page.digits]
     assert judging.truth(page, found).tolist() == labels + [10] * len(boxes) + [-1] * len(boxes)
+    for quarters in (1, 2, 3):
+        lying = judging.lying(page, quarters)
+        for number, digit in enumerate(lying.digits):
+            left, top, right, bottom = np.int32(digit.box)
+            assert (lying.owner[top:bottom, left:right] == number).sum() == (page.owner == number).sum() > 0
+            assert digit.label == 10
 
 
 @pytest.mark.parametrize(
-    ("module", "loss", "settings"),
+    ("net", "module", "loss", "settings"),
     [
-        (learning, (learning, "loss_function"), {"STEPS": 16, "BATCH_SIZE": 2}),
-        (judging, (judging.F, "cross_entropy"), {"STEPS": 60, "BATCH_SIZE": 32, "POOL": 500}),
+        (finder, learning, (learning, "loss_function"), {"STEPS": 16, "BATCH_SIZE": 2}),
+        (judge, judging, (judging.F, "cross_entropy"), {"STEPS": 60, "BATCH_SIZE": 32, "POOL": 500}),
     ],
 )
-def test_training_lowers_the_loss(source, monkeypatch, tmp_path, module, loss, settings):
+def test_training_lowers_the_loss(source, monkeypatch, tmp_path, net, module, loss, settings):
     losses, loss_function = [], getattr(*loss)
 
     def noted(*arguments, **options):
@@ -67,3 +79,5 @@ def test_training_lowers_the_loss(source, monkeypatch, tmp_path, module, loss, s
         monkeypatch.setattr(module, name, value)
     module.learn()
     assert sum(loss.mean() for loss in losses[-8:]) < sum(loss.mean() for loss in losses[:8])
+    monkeypatch.setattr(net, "WEIGHTS", tmp_path / "new.npz")
+    assert (finder.load_finder if net is finder else judge.load_judge)()

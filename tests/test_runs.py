@@ -93,7 +93,8 @@ def test_a_damaged_training_state_is_refused_and_pickled_code_is_not_run(stopped
     path = stopped / "training_state.pt"
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) // 2] ^= 1
-    for write in (lambda: path.write_bytes(flipped), lambda: torch.save(Mark(tmp_path / "mark"), path)):
+    for write in (path.touch, lambda: path.write_bytes(flipped), lambda: torch.save(Mark(tmp_path / "mark"), path)):
+        path.unlink()
         write()
         with pytest.raises(UserError, match=r"training_state.pt is missing or damaged \(.*delete it, and python train"):
             train.main()
@@ -176,6 +177,7 @@ def test_a_training_killed_during_any_save_ends_with_the_same_parameters(tmp_pat
 
 
 def test_the_newest_run_that_has_an_epoch_is_used(tmp_path):
+    assert newest_run(tmp_path / "nowhere", "small") == "small"
     for number in (999, 1000, 1001):
         (tmp_path / f"run-{number}").mkdir()
         if number < 1001:
